@@ -1,0 +1,44 @@
+"""Data sets, their splits and controls, and the loader that mixes tasks."""
+
+from cotrain.data._arrays import (
+    ArraysConfig,
+    LabelArrayConfig,
+    RdmArrayConfig,
+    ResponseArrayConfig,
+    ResponseRdmConfig,
+    arrays,
+)
+from cotrain.data._digits import DigitsConfig, digits
+from cotrain.data._mixing import Batch, MixingConfig, MixingLoader, Schedule
+from cotrain.data._multi_task import MultiTaskConfig, multi_task
+from cotrain.data._shuffled import ShuffledConfig, shuffled
+from cotrain.data._simulated_v1 import SimulatedV1Config, simulated_v1
+from cotrain.data._source import Data, Source, assemble, join
+from cotrain.data._splits import SplitConfig, split_groups
+
+__all__ = [
+    "ArraysConfig",
+    "Batch",
+    "Data",
+    "DigitsConfig",
+    "LabelArrayConfig",
+    "MixingConfig",
+    "MixingLoader",
+    "MultiTaskConfig",
+    "RdmArrayConfig",
+    "ResponseArrayConfig",
+    "ResponseRdmConfig",
+    "Schedule",
+    "ShuffledConfig",
+    "SimulatedV1Config",
+    "Source",
+    "SplitConfig",
+    "arrays",
+    "assemble",
+    "digits",
+    "join",
+    "multi_task",
+    "shuffled",
+    "simulated_v1",
+    "split_groups",
+]

@@ -1,0 +1,262 @@
+"""Mixing: the order in which batches of tasks come, exact for any ratio, and where it stands as two numbers.
+
+The order is a function of (seed, epoch, micro-step) alone. So a loader that is restored from two integers goes on
+exactly where it stopped, whatever it had prefetched, and every rank knows which task the others are at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from annotated_types import Ge
+from pydantic import StringConstraints
+from torch import Tensor
+
+from cotrain.config import Config
+from cotrain.data._source import Source
+from cotrain.errors import DataError, did_you_mean
+from cotrain.seeds import derive_seed
+
+Ratio = Annotated[float, Ge(0)] | Annotated[str, StringConstraints(pattern=r"^[0-9]+/[1-9][0-9]*$")]
+
+
+class MixingConfig(Config):
+    """Batches of several tasks in turn: after the batches that the ratios say, one of the main task, then a step.
+
+    The gradients of such a group are summed, so a task's pull grows with its ratio.
+
+    Example: MixingConfig(main="objects", ratios=((1, (("v4", 1.0),)), (20, (("v4", 0.3),)))) gives a V4 batch for
+    each batch of objects, and from epoch 20 on 3 for 10.
+    """
+
+    kind: ClassVar[str] = "cotrain.data.MixingConfig"
+    main: str  # the task whose pass over its images is an epoch; its ratio is 1
+    ratios: tuple[tuple[Annotated[int, Ge(1)], tuple[tuple[str, Ratio], ...]], ...] = ()
+    """(from epoch, ((task, batches for each main batch), ...)): a number is taken as the decimal that it is written
+    as, "1/3" as a fraction; a task that an entry leaves out rests until the next entry."""
+    batch_size: Annotated[int, Ge(1)] = 64
+    batch_sizes: tuple[tuple[str, Annotated[int, Ge(1)]], ...] = ()  # those of tasks that need another
+    sessions: Literal["rotation", "by_size"] = "rotation"  # in turn, or as often as their stimuli fill batches
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-step.
+
+    Args:
+        task, session: Whose stimuli these are; the session is "" for a task without sessions.
+        images: uint8 (stimuli, channels, height, width).
+        targets: As in `Source`.
+        step_ends: Whether the optimiser steps after this batch.
+    """
+
+    task: str
+    session: str
+    images: Tensor
+    targets: Tensor
+    step_ends: bool
+
+
+@dataclass(frozen=True)
+class MicroStep:
+    """Which batch comes: the `number`-th one of a session since training began."""
+
+    task: str
+    session: str
+    number: int
+    step_ends: bool
+
+
+class Schedule:
+    """The order of batches as a pure function of the epoch.
+
+    Args:
+        config: The ratios.
+        stimuli: {task: {session: number of training stimuli}}.
+        world_size: Ranks that share each batch.
+
+    Raises:
+        DataError: A task is unknown, unused or named twice, epochs are out of order, or a session is smaller than
+            the ranks need.
+    """
+
+    def __init__(self, config: MixingConfig, stimuli: Mapping[str, Mapping[str, int]], *, world_size: int = 1) -> None:
+        self.config, self.stimuli = config, stimuli
+        self._check()
+        sizes = dict(config.batch_sizes)
+        # a session smaller than a batch gives what it has
+        self.batch_size = {
+            (task, session): min(sizes.get(task, config.batch_size), count) // world_size * world_size
+            for task, sessions in stimuli.items()
+            for session, count in sessions.items()
+        }
+        for (task, session), size in self.batch_size.items():
+            if size == 0:
+                raise DataError(f"{task}/{session}: fewer stimuli than the {world_size} ranks that share a batch.")
+
+    @cached_property
+    def main_batches(self) -> int:
+        """Batches of the main task in an epoch, which is the number of optimiser steps."""
+        return sum(self._batches(self.config.main, session) for session in self.stimuli[self.config.main])
+
+    def ratio(self, task: str, epoch: int) -> Fraction:
+        """Batches of a task for each main batch, in an epoch (counted from 1)."""
+        if task == self.config.main:
+            return Fraction(1)
+        current = [dict(ratios) for start, ratios in self.config.ratios if start <= epoch]
+        return _exact(current[-1].get(task, 0.0)) if current else Fraction(0)
+
+    def batches_until(self, task: str, epoch: int, main_batch: int) -> int:
+        """How many batches of a task have come before main batch `main_batch` (from 0) of `epoch`.
+
+        Within a stretch of constant ratio r the count after n main batches is floor(r n): evenly spread and never
+        more than one batch from exact (Bresenham's line), over epochs too, so that small ratios are met.
+        """
+        before, main_before, ratio = self._stretch(task, epoch)
+        return before + int(ratio * (main_before + main_batch))
+
+    def _stretch(self, task: str, epoch: int) -> tuple[int, int, Fraction]:
+        """Of the stretch of constant ratio that holds `epoch`: batches before it, main batches in it, its ratio."""
+        starts = [1, *(start for start, _ in self.config.ratios if 1 < start <= epoch)]
+        before = sum(
+            int(self.ratio(task, start) * (end - start) * self.main_batches) for start, end in pairwise(starts)
+        )
+        return before, (epoch - starts[-1]) * self.main_batches, self.ratio(task, starts[-1])
+
+    def epoch(self, epoch: int) -> Iterator[MicroStep]:
+        """Yield the micro-steps of an epoch: in each group the other tasks in the order of the data, main last."""
+        others = [task for task in self.stimuli if task != self.config.main and self.ratio(task, epoch) > 0]
+        lines = [(task, *self._stretch(task, epoch)) for task in others]
+        done = [self.batches_until(task, epoch, 0) for task in others]
+        for main_batch in range(self.main_batches):
+            for place, (task, before, main_before, ratio) in enumerate(lines):
+                # as batches_until, without making a Fraction in each of the steps
+                until = before + ratio.numerator * (main_before + main_batch + 1) // ratio.denominator
+                for number in range(done[place], until):
+                    yield self._micro_step(task, number, step_ends=False)
+                done[place] = until
+            number = (epoch - 1) * self.main_batches + main_batch
+            yield self._micro_step(self.config.main, number, step_ends=True)
+
+    def micro_steps(self, epoch: int) -> int:
+        """How many micro-steps `epoch` yields."""
+        return sum(
+            self.batches_until(task, epoch, self.main_batches) - self.batches_until(task, epoch, 0)
+            for task in self.stimuli
+        )
+
+    def _micro_step(self, task: str, number: int, *, step_ends: bool) -> MicroStep:
+        turns = self._turns[task]
+        rounds, turn = divmod(number, len(turns))
+        session, before, share = turns[turn]
+        return MicroStep(task, session, rounds * share + before, step_ends)
+
+    @cached_property
+    def _turns(self) -> dict[str, list[tuple[str, int, int]]]:
+        """For each task one round over its sessions: (session, times it came before in the round, times in all)."""
+        rounds = {}
+        for task, sessions in self.stimuli.items():
+            by_size = self.config.sessions == "by_size" or task == self.config.main
+            share = {session: self._batches(task, session) if by_size else 1 for session in sessions}
+            # spread each session evenly over the round
+            order = sorted(
+                ((turn + 0.5) / count, place, session, turn)
+                for place, (session, count) in enumerate(share.items())
+                for turn in range(count)
+            )
+            rounds[task] = [(session, turn, share[session]) for _, _, session, turn in order]
+        return rounds
+
+    def _batches(self, task: str, session: str) -> int:
+        """Full batches in one pass over a session."""
+        return self.stimuli[task][session] // self.batch_size[task, session]
+
+    def _check(self) -> None:
+        config, tasks = self.config, list(self.stimuli)
+        named = [task for _, ratios in config.ratios for task, _ in ratios]
+        for task in (config.main, *named, *(task for task, _ in config.batch_sizes)):
+            if task not in tasks:
+                raise DataError(f"mixing names the task {task!r}, which the data lack.{did_you_mean(task, tasks)}")
+        for unused in set(tasks) - {config.main, *named}:
+            raise DataError(f"mixing gives the task {unused!r} no ratio: name one, or leave the task out of the data.")
+        starts = [start for start, _ in config.ratios]
+        if starts != sorted(set(starts)) or (starts and starts[0] != 1):
+            raise DataError(f"ratios must begin at epoch 1 and go upwards, found epochs {starts}.")
+        for start, ratios in config.ratios:
+            in_entry = [task for task, _ in ratios]
+            if config.main in in_entry or len(set(in_entry)) < len(in_entry):
+                raise DataError(f"ratios from epoch {start}: name each other task once, found {in_entry}.")
+
+
+def _exact(ratio: float | str) -> Fraction:
+    """0.3 is 3/10, not the binary number nearest to it."""
+    return Fraction(ratio if isinstance(ratio, str) else repr(ratio))
+
+
+class MixingLoader:
+    """Yields the batches of one epoch after the other; its state is two integers.
+
+    Args:
+        sources: {task: {session: source}} of the training split.
+        config: The mixing.
+        seed: The experiment's seed; stimuli are shuffled by its `order` child, anew for each pass over a session.
+        rank, world_size: Of several processes each gets its own share of every batch.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Mapping[str, Source]],
+        config: MixingConfig,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        stimuli = {task: {name: len(source) for name, source in held.items()} for task, held in sources.items()}
+        self.schedule = Schedule(config, stimuli, world_size=world_size)
+        self.sources, self.seed, self.rank, self.world_size = sources, seed, rank, world_size
+        self.epoch, self.micro_step = 1, 0
+        self._orders: dict[tuple[str, str], tuple[int, Tensor]] = {}
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the rest of the current epoch, then stand at the beginning of the next."""
+        for position, micro_step in enumerate(self.schedule.epoch(self.epoch)):
+            if position < self.micro_step:
+                continue
+            self.micro_step = position + 1
+            yield self._batch(micro_step)
+        self.epoch, self.micro_step = self.epoch + 1, 0
+
+    def __len__(self) -> int:
+        """Micro-steps that the current epoch still has."""
+        return self.schedule.micro_steps(self.epoch) - self.micro_step
+
+    def state_dict(self) -> dict[str, int]:
+        """Where it stands: after how many micro-steps of which epoch."""
+        return {"epoch": self.epoch, "micro_step": self.micro_step}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a loader of the same sources, config and seed stood."""
+        self.epoch, self.micro_step = int(state["epoch"]), int(state["micro_step"])
+
+    def indices(self, micro_step: MicroStep) -> Tensor:
+        """The stimuli of this rank in a batch."""
+        where = micro_step.task, micro_step.session
+        size, count = self.schedule.batch_size[where], self.schedule.stimuli[where[0]][where[1]]
+        number_of_pass, batch = divmod(micro_step.number, count // size)
+        held = self._orders.get(where)
+        if held is None or held[0] != number_of_pass:
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", *where, number_of_pass))
+            held = self._orders[where] = number_of_pass, torch.randperm(count, generator=generator)
+        return held[1][batch * size : (batch + 1) * size][self.rank :: self.world_size]
+
+    def _batch(self, micro_step: MicroStep) -> Batch:
+        source = self.sources[micro_step.task][micro_step.session]
+        images, targets = source.batch(self.indices(micro_step).to(source.images.device))
+        return Batch(micro_step.task, micro_step.session, images, targets, micro_step.step_ends)

@@ -1,0 +1,232 @@
+"""Sources: the stimuli of one session of one task in one split, and `Data`, all of them joined and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cotrain.errors import DataError
+from cotrain.tasks import SPLITS, DataInfo, Kind, SessionInfo, TaskInfo, check_name
+
+log = logging.getLogger(__name__)
+
+Splits = Mapping[str, Mapping[str, Mapping[str, "Source"]]]
+"""{split: {task: {session: source}}}; tasks without sessions have one that is called ""."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Stimuli with what is to be learnt about them.
+
+    Args:
+        kind: The task's kind, which says what the targets are.
+        images: uint8 (stimuli, channels, height, width).
+        targets: classification: int64 (stimuli,); neural: float32 (stimuli, neurons), mean over repeats, NaN where
+            a neuron was not recorded; rdm: float32 (stimuli, stimuli), dissimilarities.
+        class_names: Of a classification.
+        repeats: Of a neural task, where known: float32 (stimuli, repeats, neurons) in the units of the targets, NaN
+            where a repeat is missing.
+    """
+
+    kind: Kind
+    images: Tensor
+    targets: Tensor
+    class_names: tuple[str, ...] = ()
+    repeats: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and targets of some stimuli; for an RDM the dissimilarities among them."""
+        targets = self.targets[index]
+        return self.images[index], targets[:, index] if self.kind == "rdm" else targets
+
+    def subset(self, index: Tensor) -> Source:
+        """The same for some stimuli only."""
+        images, targets = self.batch(index)
+        return replace(
+            self, images=images, targets=targets, repeats=None if self.repeats is None else self.repeats[index]
+        )
+
+    def to(self, device: torch.device) -> Source:
+        """Images and targets on another device."""
+        return replace(self, images=self.images.to(device), targets=self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Every source of every split, and what a model builder needs to know of them."""
+
+    splits: Splits
+    info: DataInfo
+
+
+def assemble(splits: Splits) -> Data:
+    """Check all sources at the door and derive the info, statistics from the training split alone.
+
+    Raises:
+        DataError: Something is missing or does not fit, or one image stands in two splits; says which.
+    """
+    _check_layout(splits)
+    for split, task, session, source in walk(splits):
+        _check_source(source, f"{split}/{task}" + (f"/{session}" if session else ""))
+    _check_splits_disjoint(splits)
+    return Data(splits, DataInfo({task: _task_info(splits, task) for task in splits["train"]}, _fingerprint(splits)))
+
+
+def join(parts: list[Data]) -> Data:
+    """One `Data` of several. A neural task that stands in several parts has the sessions of all.
+
+    Raises:
+        DataError: Two parts hold the same session of the same task, or do not fit together.
+    """
+    splits: dict[str, dict[str, dict[str, Source]]] = {split: {} for split in SPLITS}
+    for part in parts:
+        for split, task, session, source in walk(part.splits):
+            held = splits[split].setdefault(task, {})
+            if session in held:
+                where = f"{task!r}" + (f", session {session!r}" if session else "")
+                raise DataError(f"Two parts hold the task {where}. Rename one.")
+            held[session] = source
+    return assemble(splits)
+
+
+def walk(splits: Splits) -> Iterator[tuple[str, str, str, Source]]:
+    """Yield (split, task, session, source) in a fixed order."""
+    for split, tasks in splits.items():
+        for task, sessions in tasks.items():
+            for session, source in sessions.items():
+                yield split, task, session, source
+
+
+def _check_layout(splits: Splits) -> None:
+    if set(splits) != set(SPLITS):
+        raise DataError(f"Expected the splits {', '.join(SPLITS)}, found {', '.join(splits) or 'none'}.")
+    places = {split: {(task, session) for task, held in splits[split].items() for session in held} for split in SPLITS}
+    if not places["train"]:
+        raise DataError("The data hold no task.")
+    for split in SPLITS[1:]:
+        for task, session in places["train"] ^ places[split]:
+            have, lack = ("train", split) if (task, session) in places["train"] else (split, "train")
+            where = f"{task!r}" + (f", session {session!r}" if session else "")
+            raise DataError(f"The split {lack!r} lacks the task {where}, which {have!r} has.")
+    for task, sessions in splits["train"].items():
+        check_name(task, "Task")
+        for session in sessions:
+            if session or len(sessions) > 1:
+                check_name(session, f"Session of task {task!r},")
+        sources = [source for held in splits.values() for source in held[task].values()]
+        for what, values in (
+            ("kind", {s.kind for s in sources}),
+            ("image shape", {tuple(s.images.shape[1:]) for s in sources}),
+            ("classes", {s.class_names for s in sources}),
+        ):
+            if len(values) > 1:
+                raise DataError(f"Task {task!r}: all sessions and splits need the same {what}, found {sorted(values)}.")
+
+
+def _check_source(source: Source, where: str) -> None:
+    images, targets, kind = source.images, source.targets, source.kind
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise DataError(
+            f"{where}: images must be uint8 (stimuli, 1 or 3, height, width), "
+            f"found {images.dtype} {tuple(images.shape)}."
+        )
+    if len(images) == 0:
+        raise DataError(f"{where}: this split is empty. Give it a larger share, or more stimuli.")
+    if len(targets) != len(images):
+        raise DataError(f"{where}: {len(images)} images but {len(targets)} targets. Each image needs one.")
+    if kind == "classification":
+        if targets.dtype != torch.int64 or targets.ndim != 1:
+            raise DataError(f"{where}: labels must be int64 (stimuli,), found {targets.dtype} {tuple(targets.shape)}.")
+        low, high, classes = int(targets.min()), int(targets.max()), len(source.class_names)
+        if low < 0 or high >= classes:
+            raise DataError(f"{where}: labels must lie in 0..{classes - 1} ({classes} classes), found {low}..{high}.")
+    elif targets.dtype != torch.float32 or targets.ndim != 2 or targets.shape[1] == 0:
+        found = f"{targets.dtype} {tuple(targets.shape)}"
+        raise DataError(f"{where}: targets must be float32 with two axes, found {found}.")
+    elif torch.isinf(targets).any():
+        raise DataError(f"{where}: targets hold infinite values.")
+    elif kind == "neural":
+        silent = torch.isnan(targets).all(0).nonzero().flatten().tolist()
+        if silent:
+            raise DataError(f"{where}: no response at all (only NaN) of neurons {silent[:10]}. Leave them out.")
+    elif targets.shape[0] != targets.shape[1] or len(targets) < 3:
+        raise DataError(
+            f"{where}: an RDM needs as many columns as rows, at least 3 stimuli in each split; "
+            f"found {tuple(targets.shape)}."
+        )
+    elif torch.isnan(targets).any() or not torch.allclose(targets, targets.T, atol=1e-5):
+        raise DataError(f"{where}: an RDM must be symmetric and free of NaN.")
+
+
+def _check_splits_disjoint(splits: Splits) -> None:
+    """By pixel content, not by row: real sets hold the same picture twice."""
+    seen: dict[bytes, tuple[str, str, int]] = {}
+    for split, task, session, source in walk(splits):
+        where = f"{task}/{session}" if session else task
+        for row, digest in enumerate(image_digests(source.images)):
+            other = seen.setdefault(digest, (split, where, row))
+            if other[0] != split:
+                raise DataError(
+                    f"One image stands in two splits: {other[0]} ({other[1]}, row {other[2]}) and {split} ({where}, "
+                    f"row {row}). Split by image content: scores on it would be those of a training image."
+                )
+
+
+def image_digests(images: Tensor) -> list[bytes]:
+    """16 bytes an image that are equal only for equal pixels and shape."""
+    shape = str(tuple(images.shape[1:])).encode()
+    return [hashlib.blake2b(image.tobytes() + shape, digest_size=16).digest() for image in images.contiguous().numpy()]
+
+
+def _fingerprint(splits: Splits) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    for split, task, session, source in walk(splits):
+        total.update(f"{split}/{task}/{session}/{tuple(source.images.shape)}/{tuple(source.targets.shape)}".encode())
+        total.update(source.images.contiguous().numpy().tobytes())
+        total.update(source.targets.contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def _task_info(splits: Splits, task: str) -> TaskInfo:
+    train = splits["train"][task]
+    first = next(iter(train.values()))
+    _, channels, height, width = first.images.shape
+    pixels = sum(len(s) for s in train.values()) * height * width
+    total, square = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
+    for source in train.values():
+        for piece in source.images.split(1024):  # a float copy of all images would be eight times their size
+            scaled = piece.double() / 255
+            total += scaled.sum((0, 2, 3))
+            square += scaled.square().sum((0, 2, 3))
+    mean = total / pixels
+    std = (square / pixels - mean.square()).clamp_min(0).sqrt()
+    if (std < 1e-6).any():
+        raise DataError(f"Task {task!r}: all training images are of one brightness; there is nothing to see.")
+    sessions = {}
+    for name, source in train.items():
+        neural = source.kind == "neural"
+        sessions[name] = SessionInfo(
+            neurons=source.targets.shape[1] if neural else 0,
+            mean_response=tuple(torch.nanmean(source.targets.double(), 0).tolist()) if neural else (),
+            lowest_response=float(source.targets[~torch.isnan(source.targets)].min()) if neural else 0.0,
+            stimuli={split: len(splits[split][task][name]) for split in SPLITS},
+        )
+        for split in SPLITS:
+            if splits[split][task][name].targets.shape[1:] != source.targets.shape[1:] and neural:
+                raise DataError(f"{split}/{task}/{name}: another number of neurons than in training.")
+    return TaskInfo(
+        kind=first.kind,
+        image_shape=(channels, height, width),
+        image_mean=tuple(mean.tolist()),
+        image_std=tuple(std.tolist()),
+        class_names=first.class_names,
+        sessions=sessions,
+    )

@@ -1,0 +1,63 @@
+"""What is reported of each kind of task: functions that yield (name, value)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cotrain.dissimilarity import pairs, pearson, rdm
+
+Scores = Iterator[tuple[str, float]]
+
+
+def classification_scores(output: Float[Tensor, "images classes"], labels: Int[Tensor, " images"]) -> Scores:
+    """`accuracy`: share of images whose highest class score is that of their label, 0 to 1."""
+    yield "accuracy", float((output.argmax(1) == labels).double().mean())
+
+
+def neural_scores(correlations: Float[Tensor, " neurons"]) -> Scores:
+    """`correlation` and `correlation_mean`: median and mean of `neuron_correlations` over neurons that have one."""
+    known = correlations[~torch.isnan(correlations)]
+    # torch's median would take the lower of two middle values
+    yield "correlation", float(known.quantile(0.5)) if len(known) else float("nan")
+    yield "correlation_mean", float(known.mean()) if len(known) else float("nan")
+
+
+def neuron_correlations(
+    output: Float[Tensor, "images neurons"], responses: Float[Tensor, "images neurons"]
+) -> Float[Tensor, " neurons"]:
+    """Pearson correlation over images of prediction and response (mean over repeats), float64, one a neuron.
+
+    Images without a response of the neuron (NaN) are left out. A neuron whose prediction is constant scores 0; one
+    whose response is constant has no correlation: NaN.
+    """
+    known = ~torch.isnan(responses)
+    count = known.sum(0).clamp_min(1)
+    a, b = (torch.where(known, values, 0).double() for values in (output, responses))
+    a, b = (torch.where(known, values - values.sum(0) / count, 0) for values in (a, b))
+    norms = a.square().sum(0).sqrt() * b.square().sum(0).sqrt()
+    r = (a * b).sum(0) / norms.clamp_min(1e-300)
+    r = torch.where(_constant(output, known), 0.0, r)
+    return torch.where(_constant(responses, known), torch.nan, r)
+
+
+def _constant(values: Tensor, known: Tensor) -> Tensor:
+    """Whether a column does not vary by more than the rounding of its numbers."""
+    low = torch.where(known, values, torch.inf).amin(0)
+    high = torch.where(known, values, -torch.inf).amax(0)
+    return high - low <= 1e-6 * torch.maximum(low.abs(), high.abs())
+
+
+def rdm_scores(output: Float[Tensor, "stimuli features"], target: Float[Tensor, "stimuli stimuli"]) -> Scores:
+    """`spearman` and `pearson`: correlation over pairs of stimuli of the features' RDM and the target, -1 to 1."""
+    from scipy.stats import spearmanr
+
+    found, wanted = pairs(rdm(output.double())), pairs(target.double())
+    if found.std() == 0 or wanted.std() == 0:
+        yield "spearman", float("nan")
+    else:
+        yield "spearman", float(spearmanr(found.numpy(), wanted.numpy()).statistic)
+    yield "pearson", float(pearson(found, wanted))

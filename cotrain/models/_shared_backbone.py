@@ -1,0 +1,169 @@
+"""The co-trained model: one backbone, and for each task a tap, a head and an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+from annotated_types import MinLen
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cotrain.config import Config
+from cotrain.errors import ModelError, did_you_mean
+from cotrain.models._backbone import SmallCnnConfig, find_tap, input_channels, tapped
+from cotrain.models._heads import Head
+from cotrain.resolve import AnyConfig, build
+from cotrain.seeds import derive_seed
+from cotrain.tasks import DataInfo, TaskConfig, TaskInfo
+
+
+class SharedBackboneConfig(Config):
+    """One backbone for all tasks; tasks of the data that are not named here are refused."""
+
+    kind: ClassVar[str] = "cotrain.models.shared_backbone"
+    tasks: Annotated[tuple[TaskConfig, ...], MinLen(1)]
+    backbone: AnyConfig = SmallCnnConfig()
+
+
+class ImageInput(nn.Module):
+    """uint8 pixels, or floats in 0..1, to what the backbone takes: its channels, zero mean and unit variance.
+
+    Mean and standard deviation are those of the task's training images; they belong to the model, so that it can be
+    shown any image later without the data.
+    """
+
+    def __init__(self, task: TaskInfo, channels: int) -> None:
+        super().__init__()
+        self.image_channels, self.channels = task.image_shape[0], channels
+        self.register_buffer("mean", torch.tensor(task.image_mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(task.image_std).view(-1, 1, 1))
+
+    def forward(
+        self, images: Float[Tensor, "images channels height width"] | Tensor
+    ) -> Float[Tensor, "images channels height width"]:
+        """Normalised images; grey ones are repeated for a colour backbone, colour ones averaged for a grey one."""
+        if images.ndim != 4 or images.shape[1] != self.image_channels:
+            raise ModelError(
+                f"Expected images ({self.image_channels} channels) as (images, channels, height, width), found "
+                f"{tuple(images.shape)}."
+            )
+        if images.dtype == torch.uint8:
+            images = images.to(self.get_buffer("mean").dtype) / 255
+        images = (images - self.get_buffer("mean")) / self.get_buffer("std")
+        if self.image_channels == self.channels:
+            return images
+        return images.mean(1, keepdim=True) if self.channels == 1 else images.expand(-1, self.channels, -1, -1)
+
+
+class MultiTaskModel(nn.Module):
+    """Answers for one task or for several; it holds parameters and nothing else.
+
+    Args:
+        backbone: The shared trunk.
+        taps: {task: module path in the backbone}.
+        inputs, heads, objectives: {task: module}.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        taps: dict[str, str],
+        inputs: dict[str, ImageInput],
+        heads: dict[str, Head],
+        objectives: dict[str, nn.Module],
+    ) -> None:
+        super().__init__()
+        self.backbone, self.taps = backbone, taps
+        self.inputs, self.heads = nn.ModuleDict(inputs), nn.ModuleDict(heads)
+        self.objectives = nn.ModuleDict(objectives)
+
+    def forward(self, images: Tensor, task: str, session: str = "") -> Tensor:
+        """The output of one task; no layer of the backbone after the task's tap is computed.
+
+        Args:
+            images: uint8, or float in 0..1: (images, channels, height, width).
+            task: Its name.
+            session: Of a neural task.
+
+        Returns:
+            Class scores (images, classes), responses (images, neurons), or features (stimuli, features).
+        """
+        self._check(task)
+        tap = self.taps[task]
+        features = tapped(self.backbone, self.inputs[task](images), [tap])[tap]
+        return self.heads[task](features, session)  # type: ignore[no-any-return]
+
+    def together(self, images: Tensor, tasks: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Tensor]:
+        """The outputs of several tasks for the same images, with one pass through the backbone.
+
+        Args:
+            images: As in `forward`; normalised as the first task's images are.
+            tasks: (task, session) pairs.
+
+        Returns:
+            {(task, session): output}.
+        """
+        for task, _ in tasks:
+            self._check(task)
+        features = tapped(self.backbone, self.inputs[tasks[0][0]](images), [self.taps[task] for task, _ in tasks])
+        return {(task, session): self.heads[task](features[self.taps[task]], session) for task, session in tasks}
+
+    def _check(self, task: str) -> None:
+        if task not in self.taps:
+            raise ModelError(f"The model has no task {task!r}.{did_you_mean(task, list(self.taps))}")
+
+
+def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) -> MultiTaskModel:
+    """Build the model for the data that `info` describes.
+
+    The backbone and each head get an initialisation of their own from the seed, so that a single-task baseline and
+    the co-trained model start from the same backbone.
+
+    Raises:
+        ModelError: A task, tap, head or objective does not fit the data, or a task of the data is left out.
+    """
+    names = [task.name for task in config.tasks]
+    if set(names) != set(info.tasks) or len(set(names)) < len(names):
+        raise ModelError(
+            f"The model's tasks must be those of the data, each once: the data have {', '.join(info.tasks)}; the model "
+            f"names {', '.join(names)}."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "initialisation", "backbone"))
+        backbone: nn.Module = build(config.backbone)
+        channels = input_channels(backbone)
+        inputs = {name: ImageInput(info.tasks[name], channels) for name in names}
+        heads, objectives = {}, {}
+        for task in config.tasks:
+            known = info.task(task.name)
+            find_tap(backbone, task.tap)
+            shape = _feature_shape(backbone, inputs[task.name], known, task)
+            torch.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
+            heads[task.name] = head = build(task.head, known, features=shape)
+            objectives[task.name] = objective = build(task.objective, known)
+            if objective.needs_positive_output and not head.positive_output:
+                raise ModelError(
+                    f"Task {task.name!r}: {task.objective.kind} needs positive predictions; give the head "
+                    "output='elu' or 'softplus'."
+                )
+    return MultiTaskModel(backbone, {task.name: task.tap for task in config.tasks}, inputs, heads, objectives)
+
+
+def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task: TaskConfig) -> tuple[int, ...]:
+    """Shape of one image's features at the tap, tried out on an empty image."""
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            features = tapped(backbone, entry(torch.zeros(1, *info.image_shape)), [task.tap])[task.tap]
+    except RuntimeError as error:
+        raise ModelError(
+            f"Task {task.name!r}: images of {info.image_shape} do not pass through the backbone up to {task.tap!r}: {error}"
+        ) from None
+    finally:
+        backbone.train(was_training)
+    if not isinstance(features, Tensor) or features.ndim < 2:
+        raise ModelError(f"Task {task.name!r}: the tap {task.tap!r} gives no features (images, channels, ...).")
+    return tuple(features.shape[1:])

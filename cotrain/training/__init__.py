@@ -1,0 +1,50 @@
+"""The trainer, its optimisers and schedules, score sinks, and running an experiment in a folder."""
+
+from cotrain.training._check import check
+from cotrain.training._checkpoint import RunFolder
+from cotrain.training._evaluation import evaluate, predict
+from cotrain.training._monitor import Monitor, MonitorConfig
+from cotrain.training._optimisers import (
+    AdamWConfig,
+    ConstantConfig,
+    CosineConfig,
+    SgdConfig,
+    adamw,
+    constant,
+    cosine,
+    parameter_groups,
+    sgd,
+)
+from cotrain.training._run import RunResult, load, load_model, run
+from cotrain.training._sinks import JournalSink, Score, ScoreSink, TensorBoardSink
+from cotrain.training._trainer import Fit, Trainer, TrainerConfig, trainer
+
+__all__ = [
+    "AdamWConfig",
+    "ConstantConfig",
+    "CosineConfig",
+    "Fit",
+    "JournalSink",
+    "Monitor",
+    "MonitorConfig",
+    "RunFolder",
+    "RunResult",
+    "Score",
+    "ScoreSink",
+    "SgdConfig",
+    "TensorBoardSink",
+    "Trainer",
+    "TrainerConfig",
+    "adamw",
+    "check",
+    "constant",
+    "cosine",
+    "evaluate",
+    "load",
+    "load_model",
+    "parameter_groups",
+    "predict",
+    "run",
+    "sgd",
+    "trainer",
+]

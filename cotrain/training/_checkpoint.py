@@ -1,0 +1,135 @@
+"""Checkpoints that are whole or not there, and the folder of a run."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cotrain.errors import RunFolderError
+from cotrain.training._sinks import write_atomically
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+
+
+class RunFolder:
+    """The files of one run.
+
+    | file | content |
+    |---|---|
+    | `experiment.yaml` | what is run |
+    | `info.json` | what the model was told of the data |
+    | `journal.jsonl` | all scores |
+    | `checkpoints/` | the last two states that training can go on from |
+    | `best.pt` | weights of the best epoch |
+    | `result.json` | written last: the run is finished |
+    | `tensorboard/` | curves |
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.experiment, self.info = path / "experiment.yaml", path / "info.json"
+        self.journal, self.best, self.result = path / "journal.jsonl", path / "best.pt", path / "result.json"
+        self.checkpoints, self.tensorboard = path / "checkpoints", path / "tensorboard"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out while training.
+
+        Raises:
+            RunFolderError: Another process trains here, or the folder cannot be written.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise RunFolderError(f"The run's folder {self.path} cannot be written: {error.strerror}.") from None
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunFolderError(f"Another process trains in {self.path}. Wait for it, or name another folder.") from None
+            yield
+        finally:
+            os.close(lock)
+
+    def require_space(self, size: int) -> None:
+        """Refuse to start where the disk has no room for `size` bytes.
+
+        Raises:
+            RunFolderError: Says how much is free and how much is needed.
+        """
+        free = shutil.disk_usage(self.path).free
+        if free < size:
+            raise RunFolderError(
+                f"The disk of {self.path} has {free / 1e6:.0f} MB free; this run's checkpoints need {size / 1e6:.0f} MB. "
+                "Free some space, or name another folder."
+            )
+
+    def save(self, path: Path, state: dict[str, Any]) -> None:
+        """Write a state; on any failure the files that were there stay as they were.
+
+        Raises:
+            RunFolderError: The disk is full, or fails.
+        """
+        # torch reports a full disk as an internal error; made in memory first, the disk's own word is heard
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        try:
+            write_atomically(path, buffer.getbuffer())
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            raise RunFolderError(
+                f"{path} could not be written: {'the disk is full' if full else error.strerror}. Earlier checkpoints are "
+                "whole: make room and start the same command again, and training goes on from the last of them."
+            ) from None
+
+    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state after an optimiser step, and let go of all but the last two."""
+        self.save(self.checkpoints / f"step-{step:09d}.pt", state)
+        for old in self._checkpoints()[:-KEPT]:
+            old.unlink()
+
+    def last_checkpoint(self) -> dict[str, Any] | None:
+        """The newest state that is whole; None where there is none."""
+        for path in reversed(self._checkpoints()):
+            try:
+                return load_state(path)
+            except RunFolderError as error:
+                log.warning("%s Trying the one before.", error)
+        return None
+
+    def clear(self) -> None:
+        """Remove what an earlier try left, to start anew."""
+        for path in (*self._checkpoints(), self.best, self.result, self.journal):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.tensorboard, ignore_errors=True)
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted(self.checkpoints.glob("step-*.pt"))
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a state; nothing but tensors and plain values is accepted.
+
+    Raises:
+        RunFolderError: The file is missing or damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RunFolderError(f"There is no file {path}.") from None
+    except Exception as error:  # torch raises many types on a damaged file
+        raise RunFolderError(f"{path} is damaged ({type(error).__name__}).") from error
+    return state

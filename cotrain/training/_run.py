@@ -1,0 +1,174 @@
+"""Run an experiment in a folder, and load what was run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cotrain.errors import CotrainError, RunFolderError
+from cotrain.models import MultiTaskModel
+from cotrain.recipe import Experiment
+from cotrain.resolve import build
+from cotrain.tasks import DataInfo
+from cotrain.training._checkpoint import RunFolder, load_state
+from cotrain.training._sinks import JournalSink, ScoreSink, TensorBoardSink, journal_scores, write_atomically
+from cotrain.training._trainer import Fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("epoch", "task", "session", "split", "metric", "value")
+CHECKPOINTS_AT_ONCE = 4  # two that are kept, one being written, and the best weights
+BYTES_A_PARAMETER = 12  # float32 weight and two moments of the optimiser
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run.
+
+    Args:
+        experiment: What was run.
+        info: What the model was told of the data.
+        model: With the weights of the best epoch, on the CPU, in evaluation mode.
+        best_epoch: The epoch that validation chose.
+        scores: DataFrame with the columns epoch, task, session, split, metric, value (see
+            `cotrain.training.Score`).
+        folder: Where it lies.
+    """
+
+    experiment: Experiment
+    info: DataInfo
+    model: MultiTaskModel
+    best_epoch: int
+    scores: pd.DataFrame
+    folder: Path
+
+
+def run(
+    experiment: Experiment,
+    *,
+    out: str | Path,
+    resume: bool = True,
+    sinks: Sequence[ScoreSink] = (),
+    progress: bool = False,
+) -> RunResult:
+    """Build everything, train, choose by validation, test.
+
+    Args:
+        experiment: What to run.
+        out: The run's folder (see `RunFolder`); made if need be.
+        resume: Go on where an earlier call stopped; a finished run is loaded, not trained again. False starts anew.
+        sinks: Are told every score, besides the journal and TensorBoard, which always are.
+        progress: Show a progress bar.
+
+    Raises:
+        CotrainError: Anything that can be known to be wrong before training, and what went wrong in it.
+    """
+    folder = RunFolder(Path(out))
+    with folder.locked():
+        _claim(folder, experiment)
+        if not resume:
+            folder.clear()
+        if folder.result.is_file():
+            log.info("%s is finished; nothing is trained.", folder.path)
+            return load(folder.path)
+        started = time.time()
+        data = build(experiment.data, seed=experiment.seed)
+        model = build(experiment.model, data.info, seed=experiment.seed)
+        trainer = build(experiment.trainer)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        folder.require_space(parameters * BYTES_A_PARAMETER * CHECKPOINTS_AT_ONCE)
+        _require_same_data(folder, data.info)
+        write_atomically(folder.info, json.dumps(data.info.record()).encode())
+        fit: Fit = trainer.fit(
+            model,
+            data,
+            seed=experiment.seed,
+            folder=folder,
+            sinks=[JournalSink(folder.journal), TensorBoardSink(folder.tensorboard), *sinks],
+            resume=resume,
+            progress=progress,
+        )
+        result = {"best_epoch": fit.best_epoch, "seconds_since_last_start": round(time.time() - started, 1)}
+        write_atomically(folder.result, json.dumps(result).encode())
+    return load(folder.path)
+
+
+def load(path: str | Path) -> RunResult:
+    """A finished run from its folder, without its data.
+
+    Raises:
+        RunFolderError: There is no finished run, or a file is damaged.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.result.is_file():
+        state = "was not finished; start it again and it goes on" if folder.experiment.is_file() else "holds no run"
+        raise RunFolderError(f"{folder.path} {state}.")
+    experiment = _experiment(folder)
+    info = DataInfo.from_record(_json(folder.info))
+    return RunResult(
+        experiment,
+        info,
+        load_model(experiment, info, folder.best),
+        _json(folder.result)["best_epoch"],
+        _frame(folder.journal),
+        folder.path,
+    )
+
+
+def load_model(experiment: Experiment, info: DataInfo, weights: Path) -> MultiTaskModel:
+    """The model of an experiment with stored weights: on the CPU, in evaluation mode; the data are not needed."""
+    model: MultiTaskModel = build(experiment.model, info, seed=experiment.seed)
+    model.load_state_dict(load_state(weights)["model"])
+    return model.eval()
+
+
+def _frame(journal: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(journal_scores(journal), columns=list(COLUMNS))
+
+
+def _claim(folder: RunFolder, experiment: Experiment) -> None:
+    """Write what is run here, or refuse where something else is."""
+    if folder.experiment.is_file():
+        held = _experiment(folder)
+        if held.key() != experiment.key():
+            raise RunFolderError(
+                f"{folder.path} holds another experiment ({held.label!r}, key {held.key()}), not {experiment.label!r} "
+                f"(key {experiment.key()}). Name another folder."
+            )
+        return
+    write_atomically(folder.experiment, experiment.to_yaml().encode())
+
+
+def _require_same_data(folder: RunFolder, info: DataInfo) -> None:
+    """A run that goes on must see what it saw before: a file may have been exchanged under the same name."""
+    if folder.info.is_file() and (held := _json(folder.info)["fingerprint"]) != info.fingerprint:
+        raise RunFolderError(
+            f"{folder.path} was begun with other data (fingerprint {held}, now {info.fingerprint}): a data file has "
+            "changed. Restore it, or start anew with resume=False or in another folder."
+        )
+
+
+def _experiment(folder: RunFolder) -> Experiment:
+    try:
+        text = folder.experiment.read_text(encoding="utf-8")
+        return Experiment.from_yaml(text)
+    except (OSError, UnicodeDecodeError, CotrainError) as error:
+        raise RunFolderError(f"{folder.experiment} cannot be read: {error}") from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} is missing or damaged: {error}") from None
+    return content

@@ -1,0 +1,307 @@
+"""The training loop: batches of tasks in turn, one optimiser step a group, exact to resume."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from annotated_types import Ge, Gt
+from torch import Tensor
+from tqdm import tqdm
+
+from cotrain.config import Config, NotIdentity
+from cotrain.data import Batch, Data, MixingConfig, MixingLoader, Source
+from cotrain.errors import TrainingError
+from cotrain.models import MultiTaskModel
+from cotrain.resolve import AnyConfig, build
+from cotrain.seeds import derive_seed
+from cotrain.training._checkpoint import RunFolder, load_state
+from cotrain.training._evaluation import evaluate
+from cotrain.training._monitor import Monitor, MonitorConfig
+from cotrain.training._optimisers import AdamWConfig, CosineConfig, RateSchedule
+from cotrain.training._sinks import Score, ScoreSink
+
+log = logging.getLogger(__name__)
+
+
+class TrainerConfig(Config):
+    """How a model is trained."""
+
+    kind: ClassVar[str] = "cotrain.training.trainer"
+    mixing: MixingConfig
+    epochs: Annotated[int, Ge(1)] = 30  # passes over the main task
+    optimiser: AnyConfig = AdamWConfig()
+    schedule: AnyConfig = CosineConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    clip_norm: Annotated[float, Gt(0)] | None = None  # largest norm of the summed gradient of a group; None: any
+    device: Annotated[str, NotIdentity()] = "auto"  # "auto" is a GPU where there is one; or "cpu", "cuda:1" ...
+    checkpoint_steps: Annotated[int, Ge(0), NotIdentity()] = 0
+    """Besides each epoch's end, a checkpoint is written every so many optimiser steps; 0: not."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What training came to.
+
+    Args:
+        best_epoch: The epoch whose weights the model now has.
+        scores: All of them; those of the test split are of the best epoch.
+    """
+
+    best_epoch: int
+    scores: list[Score]
+
+
+class Trainer:
+    """Trains a model by a `TrainerConfig`."""
+
+    def __init__(self, config: TrainerConfig) -> None:
+        self.config = config
+
+    def fit(
+        self,
+        model: MultiTaskModel,
+        data: Data,
+        *,
+        seed: int,
+        folder: RunFolder,
+        sinks: Sequence[ScoreSink] = (),
+        resume: bool = True,
+        progress: bool = False,
+    ) -> Fit:
+        """Train, choose the best epoch by validation, restore and test it.
+
+        Args:
+            model: Trained in place.
+            data: Its training split is learnt from, its validation split chooses, its test split is read once at
+                the end.
+            seed: The experiment's seed.
+            folder: Where checkpoints go; its lock must be held.
+            sinks: Are told every score.
+            resume: Go on from the folder's last checkpoint where there is one.
+            progress: Show a progress bar.
+
+        Raises:
+            TrainingError: The loss is no longer finite, or the data do not fit the mixing.
+            RunFolderError: A checkpoint cannot be written.
+        """
+        device = pick_device(self.config.device)
+        run = _Run(self.config, model.to(device), data, seed, device, folder)
+        checkpoint = folder.last_checkpoint() if resume else None
+        with _own_randomness(derive_seed(seed, "noise"), device):
+            try:
+                if checkpoint is not None:
+                    run.load_state_dict(checkpoint)
+                resumed = None if checkpoint is None else max((s.epoch for s in run.history), default=None)
+                for sink in sinks:
+                    sink.start(run.history, resumed)
+                return run.go(sinks, progress=progress)
+            finally:
+                for sink in sinks:
+                    sink.close()
+
+
+def trainer(config: TrainerConfig) -> Trainer:
+    """The trainer of a config."""
+    return Trainer(config)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a config means.
+
+    Raises:
+        TrainingError: There is none of that name here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise TrainingError(f"There is no device {name!r}; write 'auto', 'cpu', 'cuda' or 'cuda:0'.") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(f"Device {name!r} was asked for, but torch finds no CUDA GPU here. Use 'auto' or 'cpu'.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise TrainingError(f"Device {name!r} was asked for, but there are {torch.cuda.device_count()} GPUs here.")
+    return device
+
+
+@contextmanager
+def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators (dropout, sampled readouts) for training, and give the caller's back after."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+class _Run:
+    """Everything that changes while training: together, one checkpoint."""
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        model: MultiTaskModel,
+        data: Data,
+        seed: int,
+        device: torch.device,
+        folder: RunFolder,
+    ) -> None:
+        self.config, self.model, self.device, self.folder = config, model, device, folder
+        self.splits = resident(data, device)
+        self.loader = MixingLoader(self.splits["train"], config.mixing, seed=seed)
+        self.monitor = Monitor(config.monitor, data.info)
+        self.optimiser: torch.optim.Optimizer = build(config.optimiser, model)
+        self.steps_an_epoch = self.loader.schedule.main_batches
+        self.rate: RateSchedule = build(config.schedule, config.epochs * self.steps_an_epoch)
+        self.base_rates = [group["lr"] for group in self.optimiser.param_groups]
+        self.step = 0
+        self.history: list[Score] = []
+        self.sums = {
+            (task, session): torch.zeros(2, dtype=torch.float64, device=device)
+            for task, sessions in self.splits["train"].items()
+            for session in sessions
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The one checkpoint object: plain values and tensors, readable with `weights_only=True`."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {
+            "format": 1,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "mixing": self.loader.state_dict(),
+            "monitor": self.monitor.state_dict(),
+            "sums": [[task, session, value] for (task, session), value in self.sums.items()],
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+            "history": [list(score) for score in self.history],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        if state.get("format") != 1:
+            raise TrainingError("The checkpoint was written by another release of cotrain; use that, or resume=False.")
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.loader.load_state_dict(state["mixing"])
+        self.monitor.load_state_dict(state["monitor"])
+        for task, session, value in state["sums"]:
+            self.sums[task, session].copy_(value)
+        torch.set_rng_state(state["random"]["cpu"])
+        if state["random"]["cuda"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+        self.history = [Score(*score) for score in state["history"]]
+
+    def go(self, sinks: Sequence[ScoreSink], *, progress: bool) -> Fit:
+        """Train to the end."""
+        total = self.config.epochs * self.steps_an_epoch
+        with tqdm(total=total, initial=self.step, unit="step", disable=not progress, mininterval=0.5) as bar:
+            if not self.history:
+                self._close_epoch(0, self._validate(0), 0.0, sinks)
+            while self.loader.epoch <= self.config.epochs and not self.monitor.stops():
+                self._epoch(sinks, bar)
+        best = self.monitor.best_epoch
+        self.model.load_state_dict(load_state(self.folder.best)["model"])
+        test = evaluate(self.model, "test", self.splits["test"], epoch=best, device=self.device)
+        for sink in sinks:
+            sink.finish(best, test)
+        return Fit(best, [*self.history, *test])
+
+    def _epoch(self, sinks: Sequence[ScoreSink], bar: Any) -> None:
+        epoch, started = self.loader.epoch, time.perf_counter()
+        bar.set_description(f"epoch {epoch}/{self.config.epochs}", refresh=False)
+        self.model.train()
+        seen: set[tuple[str, str]] = set()
+        self.optimiser.zero_grad()
+        for batch in self.loader:
+            self._micro_step(batch)
+            seen.add((batch.task, batch.session))
+            if batch.step_ends:
+                self._optimiser_step(seen)
+                seen.clear()
+                bar.update()
+                every = self.config.checkpoint_steps
+                if every and self.step % every == 0 and self.step % self.steps_an_epoch:
+                    self.folder.save_checkpoint(self.step, self.state_dict())
+        scores = [*self._training_scores(epoch), *self._validate(epoch)]
+        value = self.monitor.value(scores)
+        scores.append(Score(epoch, "", "", "validation", "monitored", value))
+        if self.monitor.better(epoch, value):
+            self.folder.save(self.folder.best, {"epoch": epoch, "model": self.model.state_dict()})
+        bar.set_postfix_str(f"monitored {value:.3f}, best {self.monitor.best:.3f}", refresh=False)
+        self._close_epoch(epoch, scores, time.perf_counter() - started, sinks)
+
+    def _micro_step(self, batch: Batch) -> None:
+        images = batch.images.to(self.device, non_blocking=True)
+        targets = batch.targets.to(self.device, non_blocking=True)
+        objective = self.model.objectives[batch.task]
+        loss: Tensor = objective.loss(self.model(images, batch.task, batch.session), targets)  # type: ignore[operator]
+        objective.weighted(loss).backward()  # type: ignore[operator]
+        # no .item() here: it would make the GPU wait in every step
+        sums = self.sums[batch.task, batch.session]
+        sums[0] += loss.detach()
+        sums[1] += 1
+
+    def _optimiser_step(self, seen: set[tuple[str, str]]) -> None:
+        penalties = [self.model.heads[task].penalty(session) for task, session in sorted(seen)]  # type: ignore[operator]
+        if known := [penalty for penalty in penalties if penalty is not None]:
+            torch.stack(known).sum().backward()
+        if self.config.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm, foreach=True)
+        for group, rate in zip(self.optimiser.param_groups, self.base_rates, strict=True):
+            group["lr"] = rate * self.rate(self.step)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+
+    def _training_scores(self, epoch: int) -> list[Score]:
+        """The mean unweighted loss over the batches of the epoch, as they were met, and the weights of tasks."""
+        scores = []
+        for task, sessions in self.splits["train"].items():
+            sums = {session: self.sums[task, session].tolist() for session in sessions}
+            for session, (total, count) in sums.items():
+                if not math.isfinite(total):
+                    raise TrainingError(
+                        f"The loss of task {task!r} is not finite in epoch {epoch}. The checkpoint of the epoch before is "
+                        "kept. Lower the learning rate, or set clip_norm."
+                    )
+                if session and count:
+                    scores.append(Score(epoch, task, session, "train", "loss", total / count))
+            total, count = (sum(values) for values in zip(*sums.values(), strict=True))
+            if count:
+                scores.append(Score(epoch, task, "", "train", "loss", total / count))
+            weight = self.model.objectives[task].weight()  # type: ignore[operator]
+            scores.append(Score(epoch, task, "", "train", "weight", float(weight)))
+        for sums_of_session in self.sums.values():
+            sums_of_session.zero_()
+        return scores
+
+    def _validate(self, epoch: int) -> list[Score]:
+        return evaluate(self.model, "validation", self.splits["validation"], epoch=epoch, device=self.device)
+
+    def _close_epoch(self, epoch: int, scores: list[Score], seconds: float, sinks: Sequence[ScoreSink]) -> None:
+        self.history += scores
+        for sink in sinks:
+            sink.epoch(epoch, scores, seconds)
+        self.folder.save_checkpoint(self.step, self.state_dict())
+
+
+def resident(data: Data, device: torch.device) -> Mapping[str, Mapping[str, Mapping[str, Source]]]:
+    """The splits, with the training images on the GPU where they fill no more than a quarter of its free memory."""
+    if device.type != "cuda":
+        return data.splits
+    size = sum(source.images.numel() for held in data.splits["train"].values() for source in held.values())
+    if size > torch.cuda.mem_get_info(device)[0] / 4:
+        log.info("%.1f GB of training images stay in main memory.", size / 1e9)
+        return data.splits
+    train = {
+        task: {session: source.to(device) for session, source in sessions.items()}
+        for task, sessions in data.splits["train"].items()
+    }
+    return {**data.splits, "train": train}

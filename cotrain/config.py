@@ -15,8 +15,17 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+from pydantic_core.core_schema import no_info_before_validator_function
 
 from cotrain._fields import AddedLater, NotIdentity, check_annotation, check_marks, find_mark, is_public_name
 from cotrain._yaml import read_yaml, write_yaml
@@ -96,41 +105,38 @@ class Config(BaseModel, metaclass=_ConfigMeta):
             )
         _check_class(cls)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A config that is made already must be of this very class: the kind of a subclass is another."""
+
+        def same_class(value: Any) -> Any:
+            if not cls.kind:
+                text = "{name} has no kind: use a subclass of it, or annotate the field with AnyConfig"
+                raise PydanticCustomError("config", text, {"name": cls.__name__})
+            if isinstance(value, Config) and type(value) is not cls:
+                names = {"expected": cls.__name__, "found": type(value).__name__}
+                raise PydanticCustomError("kind", "expected a {expected}, found a {found}", names)
+            return value
+
+        return no_info_before_validator_function(same_class, handler(source))
+
     @model_validator(mode="before")
     @classmethod
     def _open_record(cls, values: Any, info: ValidationInfo) -> Any:
         """Accept a record, i.e. a mapping that also names its kind; complete a stored one with neutral values."""
-        if not cls.kind:
-            raise PydanticCustomError(
-                "config",
-                "{name} has no kind: use a subclass of it, or annotate the field with AnyConfig",
-                {"name": cls.__name__},
-            )
-        if isinstance(values, Config) and type(values) is not cls:
-            raise PydanticCustomError(
-                "kind",
-                "expected a {expected}, found a {found}",
-                {"expected": cls.__name__, "found": type(values).__name__},
-            )
         if not isinstance(values, Mapping):
             return values
         values = {name: _storable(value) for name, value in values.items()}
         if (kind := values.pop("kind", cls.kind)) != cls.kind:
-            raise PydanticCustomError(
-                "kind",
-                "expected kind {expected}, found {found}",
-                {"expected": repr(cls.kind), "found": repr(kind)},
-            )
+            names = {"expected": repr(cls.kind), "found": repr(kind)}
+            raise PydanticCustomError("kind", "expected kind {expected}, found {found}", names)
         if info.context == STORED:
             for name, field in cls.model_fields.items():
                 if name in values or find_mark(field.metadata, NotIdentity):
                     continue
                 if not (added := find_mark(field.metadata, AddedLater)):
-                    raise PydanticCustomError(
-                        "config",
-                        "the stored record lacks {name}, which was never optional",
-                        {"name": repr(name)},
-                    )
+                    text = "the stored record lacks {name}, which was never optional"
+                    raise PydanticCustomError("config", text, {"name": repr(name)})
                 values[name] = added.neutral
         return values
 

@@ -33,7 +33,7 @@ class DigitsV1(Recipe):
             data=MultiTaskConfig(parts=(DigitsConfig(), V1)),
             model=SharedBackboneConfig(backbone=BACKBONE, tasks=(DIGITS, NEURONS, RDM)),
             trainer=TrainerConfig(
-                epochs=20,
+                epochs=2,
                 mixing=MixingConfig(main="digits", ratios=((1, (("simulated_v1", 1.0), ("simulated_rdm", 0.5))),)),
             ),
         )

@@ -111,8 +111,7 @@ class EmbeddedPostgres:
         with self._file_errors():
             while (status := self.status()).pid:
                 ran = True
-                # another container's process id may be anyone's here
-                if sys.platform != "linux" or Path(f"/proc/{status.pid}/cwd").resolve() == self._data.resolve():
+                if self._is_server(status.pid):
                     with suppress(ProcessLookupError):
                         os.kill(status.pid, signal.SIGINT)
                 if time.monotonic() > deadline:
@@ -150,8 +149,10 @@ class EmbeddedPostgres:
                 f"servers on one folder destroy it. Stop it there, or, if that machine or container is gone, set "
                 f"COTRAIN_TAKE_OVER=1 for one start."
             )
-        # the lock proves this server gone, while its process id may be another program's by now
-        self._pid_file.unlink(missing_ok=True)
+        # the lock is ours, so the file is a leftover, which stops PostgreSQL where its process id is in use again;
+        # but a server that was started by hand does not hold the lock, and ends when it misses the file
+        if not self._is_server(_text(self._pid_file).partition("\n")[0]):
+            self._pid_file.unlink(missing_ok=True)
         connection = replace(connection, port=_free_port(connection.port))
         self._write(connection)
         address = ("--listen_addresses=127.0.0.1", f"--port={connection.port}", "--unix_socket_directories=")
@@ -221,6 +222,10 @@ class EmbeddedPostgres:
                 lock = None
             yield lock
 
+    def _is_server(self, pid: int | str) -> bool:
+        """Whether a process is this server: another container's process id may be anyone's here."""
+        return sys.platform != "linux" or str(self._data) in _text(Path(f"/proc/{pid}/cmdline")).split("\0")
+
     def _version(self) -> str:
         return _text(self._data / "PG_VERSION").strip()
 
@@ -284,16 +289,19 @@ def _find_programs(version: str, identity: dict[str, Any]) -> Path:
 
 def _run(*command: str | Path, **options: Any) -> str:
     """Output of a program that our terminal's Ctrl-C and our working folder's mode do not reach."""
-    options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | options
-    done = subprocess.run(
-        [*map(str, command)], check=True, cwd="/", start_new_session=True, errors="replace", **options
-    )
+    options = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "cwd": "/",
+    } | options
+    done = subprocess.run([*map(str, command)], check=True, start_new_session=True, errors="replace", **options)
     return (done.stdout or "").strip()
 
 
 def _text(path: Path) -> str:
     """What a file says; nothing where it is missing."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, ProcessLookupError):
         return path.read_text(encoding="utf-8", errors="replace")
     return ""
 

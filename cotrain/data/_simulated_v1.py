@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from cotrain.config import Config
 from cotrain.data._gabor_population import mean_responses, sample_population, spike_counts
@@ -35,7 +35,7 @@ class SimulatedV1Config(Config):
     rdm_task: str = ""  # name of an RDM task; "" for none
     rdm_neurons: Count = 200  # the population behind the RDM, other neurons than those of the sessions
     rdm_stimuli: Annotated[int, Ge(20)] = 400
-    size: Annotated[int, Ge(8)] = 32  # pixels
+    size: Annotated[int, Ge(12), Le(80)] = 32  # pixels; 6 cycles, the finest receptive fields, need 12
     split: SplitConfig = SplitConfig()  # by region of the photographs: no pixel stands in two splits
 
 

@@ -133,6 +133,9 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "initialisation", "backbone"))
         backbone: nn.Module = build(config.backbone)
+        for module in backbone.modules():
+            if hasattr(module, "inplace"):
+                module.inplace = False  # it would overwrite the features of a tap just before it
         channels = input_channels(backbone)
         inputs = {name: ImageInput(info.tasks[name], channels) for name in names}
         heads, objectives = {}, {}

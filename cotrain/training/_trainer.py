@@ -276,8 +276,8 @@ class _Run:
             total, count = (sum(values) for values in zip(*sums.values(), strict=True))
             if count:
                 scores.append(Score(epoch, task, "", "train", "loss", total / count))
-            weight = self.model.objectives[task].weight()  # type: ignore[operator]
-            scores.append(Score(epoch, task, "", "train", "weight", float(weight)))
+            weight = torch.as_tensor(self.model.objectives[task].weight()).item()  # type: ignore[operator]
+            scores.append(Score(epoch, task, "", "train", "weight", weight))
         for sums_of_session in self.sums.values():
             sums_of_session.zero_()
         return scores

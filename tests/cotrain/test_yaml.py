@@ -96,8 +96,15 @@ def test_hint_for_whole_numbers():
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("colour: no", "False"), ("fish: {name: 2024-01-01}", repr(datetime.date(2024, 1, 1))), ("frogs: 1.0", "1.0")]
-    + [("fish: {name: 1}", "1"), ("fish: {name: null}", "None"), ("frogs: true", "True"), ("depth: .nan", "nan")],
+    [
+        ("colour: no", "False"),
+        ("fish: {name: 2024-01-01}", repr(datetime.date(2024, 1, 1))),
+        ("frogs: 1.0", "1.0"),
+        ("fish: {name: 1}", "1"),
+        ("fish: {name: null}", "None"),
+        ("frogs: true", "True"),
+        ("depth: .nan", "nan"),
+    ],
 )
 def test_what_yaml_takes_for_another_type_is_refused(text, found):
     with pytest.raises(ConfigError, match=rf"input should be .*, found {found.replace('(', '.').replace(')', '.')}$"):
@@ -136,8 +143,19 @@ def test_only_mappings(text, found):
 
 @pytest.mark.parametrize(
     "text",
-    ["a: [", "a: 1\n b: 2", "a: 1\n---\nb: 2", "a: \x07", "a: *b", "a: !!python/name:os.system", "a: !own 3", "a: ="]
-    + ["a: !!python/object/apply:os.system [ls]", "!!python/object/new:os.system [ls]", "a: !!python/tuple [1]"],
+    [
+        "a: [",
+        "a: 1\n b: 2",
+        "a: 1\n---\nb: 2",
+        "a: \x07",
+        "a: *b",
+        "a: !!python/name:os.system",
+        "a: !own 3",
+        "a: =",
+        "a: !!python/object/apply:os.system [ls]",
+        "!!python/object/new:os.system [ls]",
+        "a: !!python/tuple [1]",
+    ],
 )
 def test_what_is_no_plain_yaml(text):
     with pytest.raises(ConfigError, match=r"^This is not valid YAML: "):

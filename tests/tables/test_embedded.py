@@ -278,6 +278,35 @@ for call in (EmbeddedPostgres.start, EmbeddedPostgres.stop):
     assert query(pg_server.start(), "select 1") == [(1,)]
 
 
+@as_root
+@on_linux
+def test_root_with_the_rights_of_a_container(pg_server):
+    """Docker's root may not look into other users' processes."""
+    rights = "chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,sys_chroot,mknod,setfcap"
+    bounds = "-all," + ",".join(f"+{right}" for right in rights.split(","))
+    code = START + "EmbeddedPostgres(Path(sys.argv[1])).stop(timeout=5); " + START
+    command = ["setpriv", f"--bounding-set={bounds}", sys.executable, "-c", code, str(pg_server.home)]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
+    assert query(pg_server.start(), "select 1") == [(1,)]
+
+
+@on_linux
+def test_server_started_by_hand_is_spared(pg_server):
+    pg_server.stop()
+    identity = pg_server._identity()
+    data = pg_server.home / "data"
+    pg_ctl = embedded._find_programs((data / "PG_VERSION").read_text().strip(), identity) / "pg_ctl"
+    port = f"-p {pg_server.start().port} -k ''"
+    pg_server.stop()
+    embedded._run(pg_ctl, "start", "-w", "-D", data, "-o", port, stdout=subprocess.DEVNULL, **identity)
+    try:
+        with pytest.raises(DatabaseUnavailableError, match="lock file .* already exists"):
+            pg_server.start()
+        assert (data / "postmaster.pid").exists()
+    finally:
+        embedded._run(pg_ctl, "stop", "-w", "-D", data, **identity)
+
+
 def test_lock_of_a_silent_server_is_respected(pg_server):
     pg_server.stop()
     with open(pg_server.home / ".lock") as file:

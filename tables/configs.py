@@ -1,0 +1,192 @@
+"""Tables of data, model and trainer configs: each config once, with a row a value to search by.
+
+Importing this asks no server; `cotrain.tables.connect` binds the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+from cotrain.config import Config
+from cotrain.errors import DatabaseError
+from cotrain.resolve import read_config
+from cotrain.tables._datajoint import dj
+
+schema = dj.Schema()
+
+
+class _ConfigTable(dj.Manual):
+    """What the three tables share. Keys are those of `Config.key`."""
+
+    part: str = ""
+
+    @classmethod
+    def add(cls, config: Config) -> dict[str, str]:
+        """Store a config unless it is there; its primary key.
+
+        Raises:
+            DatabaseError: Another config has this key (a fault that must never pass in silence).
+        """
+        key = {f"{cls.part}_key": config.key()}
+        if not (cls() & key):
+            record = config.record()
+            connection = cls.connection
+            # DataJoint refuses a transaction inside another
+            with nullcontext() if connection.in_transaction else connection.transaction:
+                row = {**key, f"{cls.part}_kind": config.kind, f"{cls.part}_config": record}
+                cls.insert1(row, skip_duplicates=True)
+                cls.Attr.insert(
+                    ({**key, "path": path, "num": number, "txt": text} for path, number, text in leaves(record)),
+                    skip_duplicates=True,
+                )
+        elif cls.load(key).identity() != config.identity():
+            raise DatabaseError(f"{cls.__name__} {config.key()} holds another config than {config!r}. Report this.")
+        return key
+
+    @classmethod
+    def load(cls, key: dict[str, Any]) -> Config:
+        """The config of a row, also of one that an older release wrote."""
+        record = (cls() & key).fetch1(f"{cls.part}_config")
+        return read_config(record, stored=True)
+
+    @classmethod
+    def where(cls, **values: Any) -> Any:
+        """The rows whose config holds these values: `Trainer.where(**{"optimiser.lr": 1e-3})`.
+
+        Paths are those of `leaves`; a number matches whole numbers and floats alike.
+        """
+        found = cls()
+        for path, value in values.items():
+            leaf = {"path": path, **leaf_columns(value)}
+            column = "num" if leaf["num"] is not None else "txt"
+            found = found & (cls.Attr() & {"path": path, column: leaf[column]}).proj()
+        return found
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None, str]]:
+    """Yield (path, number or None, text) of every value in a config record.
+
+    Paths read as people would write them: `optimiser.lr`. Items of a list go by their `name` or `task`, or by the
+    first value of a pair, where these tell them apart (`tasks.v4.tap`, `mixing.ratios@1.v4` from epoch 1), else by
+    position (`layers[0][1]`).
+    """
+    if isinstance(value, dict):
+        for name, held in value.items():
+            yield from leaves(held, f"{path}.{name}" if path else name)
+    elif isinstance(value, (list, tuple)):
+        names = [_item_name(item, position) for position, item in enumerate(value)]
+        unique = len(set(names)) == len(names)
+        for position, (name, item) in enumerate(zip(names, value, strict=True)):
+            place = f"{path}{name if unique else f'[{position}]'}"
+            pair = isinstance(item, (list, tuple)) and name[0] in ".@"
+            yield from leaves(item[1] if pair else item, place)
+    else:
+        columns = leaf_columns(value)
+        yield path[:190], columns["num"], columns["txt"]
+
+
+def _item_name(item: Any, position: int) -> str:
+    if isinstance(item, dict):
+        for field in ("name", "task"):
+            if isinstance(item.get(field), str) and item[field]:
+                return f".{item[field]}"
+    elif isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], str):
+        return f".{item[0]}"
+    elif isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[1], (list, tuple)):
+        return f"@{item[0]}"
+    return f"[{position}]"
+
+
+def leaf_columns(value: Any) -> dict[str, Any]:
+    """How one value stands in a row of `Attr`."""
+    if isinstance(value, bool) or value is None:
+        return {"num": None, "txt": {True: "true", False: "false", None: "null"}[value]}
+    if isinstance(value, (int, float)):
+        return {"num": float(value), "txt": repr(value)}
+    return {"num": None, "txt": str(value)[:255]}
+
+
+@schema
+class Dataset(_ConfigTable):
+    """Configs of data builders."""
+
+    part = "dataset"
+    definition = """
+    # A data builder with its config
+    dataset_key : varchar(32)           # Config.key(): equal configs, and only they, share it
+    ---
+    dataset_kind : varchar(128)         # public dotted name of the builder
+    dataset_config : json               # every field, defaults spelt out
+    dataset_ts = CURRENT_TIMESTAMP : datetime
+    """
+
+    class Attr(dj.Part):
+        """Values of a config, to search by."""
+
+        definition = """
+        # One value of a config
+        -> master
+        path : varchar(190)             # e.g. optimiser.lr
+        ---
+        num = null : float64            # the value, where it is a number
+        txt : varchar(255)              # the value as text
+        INDEX (path, num)
+        """
+
+
+@schema
+class Model(_ConfigTable):
+    """Configs of model builders."""
+
+    part = "model"
+    definition = """
+    # A model builder with its config
+    model_key : varchar(32)             # Config.key()
+    ---
+    model_kind : varchar(128)           # public dotted name of the builder
+    model_config : json                 # every field, defaults spelt out
+    model_ts = CURRENT_TIMESTAMP : datetime
+    """
+
+    class Attr(dj.Part):
+        """Values of a config, to search by."""
+
+        definition = """
+        # One value of a config
+        -> master
+        path : varchar(190)             # e.g. tasks.v4.tap
+        ---
+        num = null : float64            # the value, where it is a number
+        txt : varchar(255)              # the value as text
+        INDEX (path, num)
+        """
+
+
+@schema
+class Trainer(_ConfigTable):
+    """Configs of trainer builders."""
+
+    part = "trainer"
+    definition = """
+    # A trainer builder with its config
+    trainer_key : varchar(32)           # Config.key()
+    ---
+    trainer_kind : varchar(128)         # public dotted name of the builder
+    trainer_config : json               # every field, defaults spelt out
+    trainer_ts = CURRENT_TIMESTAMP : datetime
+    """
+
+    class Attr(dj.Part):
+        """Values of a config, to search by."""
+
+        definition = """
+        # One value of a config
+        -> master
+        path : varchar(190)             # e.g. optimiser.lr
+        ---
+        num = null : float64            # the value, where it is a number
+        txt : varchar(255)              # the value as text
+        INDEX (path, num)
+        """

@@ -1,0 +1,125 @@
+"""Connect to the lab's database: the embedded one, or the server that DataJoint's settings name."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cotrain.errors import DatabaseError, DatabaseUnavailableError
+from cotrain.settings import home_folder
+from cotrain.tables import configs, runs
+from cotrain.tables._datajoint import dj
+from cotrain.tables.embedded import EmbeddedPostgres
+
+log = logging.getLogger(__name__)
+
+DECLARATION_LOCK = 706_173  # any number that no other program on the server uses
+
+
+def embedded(home: Path | None = None) -> EmbeddedPostgres:
+    """The embedded database of a home folder."""
+    return EmbeddedPostgres((home or home_folder()) / "database")
+
+
+def connect(*, home: Path | None = None, schema: str | None = None) -> None:
+    """Connect, and declare what is not yet declared.
+
+    The database is the server that `DJ_HOST` (with `DJ_USER`, `DJ_PASS`, `DJ_BACKEND` ...) names, else the embedded
+    one, which is started where it does not run.
+
+    Args:
+        home: Folder of runs, checkpoints and the embedded database; default: the setting (`cotrain.settings`).
+        schema: Name of the schema; default: `COTRAIN_SCHEMA`, else `cotrain`.
+
+    Raises:
+        DatabaseUnavailableError: No database answers there.
+        DatabaseError: It refuses, or the schema's name is not allowed.
+    """
+    name = schema or os.environ.get("COTRAIN_SCHEMA", "cotrain")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+        raise DatabaseError(f"A schema's name is small letters, digits and '_', found {name!r}.")
+    folder = (home or home_folder()).resolve()
+    _set_up(folder)
+    try:
+        connection = dj.conn(reset=True)
+    except Exception as error:
+        raise DatabaseUnavailableError(
+            f"No database answers at {dj.config['database.host']}:{dj.config['database.port']}: "
+            f"{str(error).strip().splitlines()[0]}. Is the server running, and are DJ_HOST, DJ_USER and DJ_PASS right?"
+        ) from None
+    with _declaring(connection):
+        configs.schema.activate(name, connection=connection)
+        # declared lazily otherwise, and two workers that do so at once collide
+        assert runs.TrainedModel.jobs is not None
+
+
+def disconnect() -> None:
+    """Close the connection, so that the embedded database can stop."""
+    if configs.schema.is_activated():
+        configs.schema.connection.close()
+
+
+def second_connection() -> Any:
+    """A connection of its own to the same database, for another thread."""
+    setting = dj.config
+    with _quiet():
+        return dj.Connection(
+            setting["database.host"],
+            setting["database.user"],
+            setting["database.password"],
+            setting["database.port"],
+            setting["database.use_tls"],
+            backend=setting["database.backend"],
+        )
+
+
+def _set_up(home: Path) -> None:
+    if not os.environ.get("DJ_HOST"):
+        server = embedded(home).start()
+        settings = {
+            "backend": "postgresql",
+            "host": server.host,
+            "port": server.port,
+            "user": server.user,
+            "password": server.password,
+            "use_tls": False,  # loopback; the embedded server has no TLS
+        }
+        for setting, value in settings.items():
+            dj.config[f"database.{setting}"] = value
+    store = home / "store"
+    store.mkdir(parents=True, exist_ok=True)
+    dj.config["safemode"] = False
+    dj.config["loglevel"] = "WARNING"
+    dj.config.stores.setdefault("default", "checkpoints")
+    dj.config.stores.setdefault("checkpoints", {"protocol": "file", "location": str(store)})
+
+
+@contextmanager
+def _declaring(connection: Any) -> Iterator[None]:
+    """One process declares at a time: DataJoint's declarations are not safe against each other."""
+    postgres = connection.adapter.backend == "postgresql"
+    lock = str(DECLARATION_LOCK) if postgres else "'cotrain_declaration', 120"
+    connection.query(f"SELECT {'pg_advisory_lock' if postgres else 'GET_LOCK'}({lock})")
+    try:
+        with _quiet():
+            yield
+    finally:
+        lock = str(DECLARATION_LOCK) if postgres else "'cotrain_declaration'"
+        connection.query(f"SELECT {'pg_advisory_unlock' if postgres else 'RELEASE_LOCK'}({lock})")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """DataJoint warns of its own definition of the jobs table, and at each connection."""
+    logger = logging.getLogger("datajoint")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,120 @@
+"""Questions to the database: which runs there are, how far they are, what they scored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cotrain.errors import DatabaseError
+from cotrain.tables._datajoint import dj
+from cotrain.tables.configs import Dataset, Model, Trainer
+from cotrain.tables.runs import Attempt, EpochScore, Provenance, RecipeRun, Run, TrainedModel
+from cotrain.tasks import PRIMARY_METRIC
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = {"data": Dataset, "model": Model, "trainer": Trainer}
+
+
+def runs(*, recipe: str | None = None, where: dict[str, Any] | None = None) -> Any:
+    """The runs of a recipe and with these config values, as a DataJoint query.
+
+    Args:
+        recipe: Its name in the database; None: all.
+        where: {path: value}; a path begins with `data.`, `model.` or `trainer.`, or is looked for in all three.
+    """
+    found = Run()
+    if recipe is not None:
+        found = found & (RecipeRun() & {"recipe": recipe}).proj()
+    for path, value in (where or {}).items():
+        if path == "seed":
+            found = found & {"seed": value}
+            continue
+        part, _, rest = path.partition(".")
+        if part in PARTS and rest:
+            found = found & PARTS[part].where(**{rest: value}).proj()
+        else:
+            found = found & [(Run() & table.where(**{path: value}).proj()).proj() for table in PARTS.values()]
+    return found
+
+
+def overview(selection: Any) -> pd.DataFrame:
+    """One row a run: label, seed, state, epoch, best epoch, monitored and primary test scores."""
+    import pandas as pd
+
+    keys = selection.proj().to_dicts()
+    table = pd.DataFrame({"run": [key["run_key"] for key in keys]}).set_index("run")
+    if not keys:
+        return table
+    labels: dict[str, list[str]] = {}
+    for row in (RecipeRun() & keys).to_dicts():
+        labels.setdefault(row["run_key"], []).append(row["label"])
+    table["label"] = [" / ".join(dict.fromkeys(labels.get(run, [""]))) for run in table.index]
+    table["seed"] = pd.Series({row["run_key"]: row["seed"] for row in (Run() & keys).to_dicts()})
+    attempts = {row["run_key"]: row for row in (Attempt() & keys).to_dicts(order_by="run_key, attempt")}
+    trained = {row["run_key"]: row for row in (TrainedModel() & keys).proj("best_epoch", "monitored").to_dicts()}
+    jobs = {row["run_key"]: row["status"] for row in TrainedModel.jobs.to_dicts() if row["run_key"] in table.index}
+    table["state"] = [_state(run, trained, attempts, jobs) for run in table.index]
+    table["epoch"] = [attempts[run]["epoch"] if run in attempts else None for run in table.index]
+    table["best"] = [trained[run]["best_epoch"] if run in trained else None for run in table.index]
+    table[["epoch", "best"]] = table[["epoch", "best"]].astype("Int64")
+    table["monitored"] = pd.Series({run: row["monitored"] for run, row in trained.items()}, dtype=float)
+    wanted = [{"split": "test", "session": "", "metric": metric} for metric in set(PRIMARY_METRIC.values())]
+    for row in (TrainedModel.Score() & keys & wanted).to_dicts():
+        table.loc[row["run_key"], f"{row['task']} {row['metric']}"] = row["value"]
+    return table
+
+
+def _state(run: str, trained: dict[str, Any], attempts: dict[str, Any], jobs: dict[str, str]) -> str:
+    if run in trained:
+        return "done"
+    status = str(attempts[run]["status"]) if run in attempts else ""
+    if jobs.get(run) == "pending":
+        return "queued"  # also after an interruption: it will go on
+    return status or jobs.get(run, "not queued")
+
+
+def find_run(text: str) -> dict[str, str]:
+    """The run whose key begins with `text`, or whose label is `text`.
+
+    Raises:
+        DatabaseError: None or several do.
+    """
+    keys = [row["run_key"] for row in Run().proj().to_dicts()]
+    found = [key for key in keys if key.startswith(text)] if len(text) >= 4 else []
+    if not found:
+        found = list(dict.fromkeys(row["run_key"] for row in (RecipeRun() & {"label": text}).to_dicts()))
+    if len(found) != 1:
+        raise DatabaseError(
+            f"{len(found) or 'No'} runs have a key that begins with {text!r}, or that label"
+            + (f": {', '.join(found[:5])}. Write more of the key." if found else ". `cotrain ls` lists all runs.")
+        )
+    return {"run_key": found[0]}
+
+
+def curves(key: dict[str, str]) -> pd.DataFrame:
+    """All epoch scores of a run so far: epoch, task, session, split, metric, value."""
+    found: pd.DataFrame = (EpochScore() & key).to_pandas().reset_index()
+    found = found.rename(columns={"epoch_number": "epoch"}).drop(columns=["run_key", "attempt"])
+    return found.sort_values(["epoch", "task", "session", "split", "metric"], ignore_index=True)
+
+
+def test_scores(selection: Any) -> pd.DataFrame:
+    """Test scores of the best epochs: label, seed, task, session, metric, value.
+
+    The query: `TrainedModel.Score & {"split": "test"} & selection`.
+    """
+    query = (TrainedModel.Score() & {"split": "test"} & selection.proj()) * Run().proj("seed")
+    found: pd.DataFrame = query.to_pandas().reset_index()
+    labels = {row["run_key"]: row["label"] for row in RecipeRun().to_dicts()}
+    found["label"] = found["run_key"].map(labels)
+    return found[["run_key", "label", "seed", "task", "session", "metric", "value"]]
+
+
+def attempts_of(key: dict[str, str]) -> list[dict[str, Any]]:
+    """Every attempt at a run with the code it ran, oldest first."""
+    rows: list[dict[str, Any]] = ((Attempt() * Provenance()) & key).to_dicts(order_by="attempt")
+    return rows
+
+
+__all__ = ["attempts_of", "curves", "dj", "find_run", "overview", "runs", "test_scores"]

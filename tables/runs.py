@@ -1,0 +1,192 @@
+"""Tables of runs: what was asked for, every attempt at it with its live scores, and what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cotrain.errors import DatabaseError
+from cotrain.recipe import Experiment
+from cotrain.tables._datajoint import dj
+from cotrain.tables.configs import Dataset, Model, Trainer, schema
+
+PARTS = {"data": Dataset, "model": Model, "trainer": Trainer}
+
+
+@schema
+class Seed(dj.Manual):
+    """Seeds that runs have used."""
+
+    definition = """
+    # Root of a run's seed tree
+    seed : int32
+    """
+
+
+@schema
+class Run(dj.Manual):
+    """One experiment: exactly the combinations that recipes asked for, not the full product."""
+
+    definition = """
+    # An experiment that is, or is to be, run
+    run_key : varchar(32)               # Experiment.key()
+    ---
+    -> Dataset
+    -> Model
+    -> Trainer
+    -> Seed
+    run_ts = CURRENT_TIMESTAMP : datetime
+    """
+
+    @classmethod
+    def add(cls, experiment: Experiment) -> dict[str, str]:
+        """Store an experiment with its configs unless it is there; its primary key."""
+        parts = {part: table.add(getattr(experiment, part)) for part, table in PARTS.items()}
+        Seed.insert1({"seed": experiment.seed}, skip_duplicates=True)
+        key = {"run_key": experiment.key()}
+        row = {**key, **parts["data"], **parts["model"], **parts["trainer"], "seed": experiment.seed}
+        cls.insert1(row, skip_duplicates=True)
+        return key
+
+    @classmethod
+    def load(cls, key: dict[str, Any]) -> Experiment:
+        """The experiment of a run, as stored."""
+        row = (cls() & key).fetch1()
+        parts = {part: table.load({f"{table.part}_key": row[f"{table.part}_key"]}) for part, table in PARTS.items()}
+        experiment = Experiment(label=row["run_key"], seed=row["seed"], **parts)
+        if experiment.key() != row["run_key"]:
+            raise DatabaseError(f"Run {row['run_key']} reads back as {experiment.key()}: its rows were changed by hand.")
+        return experiment
+
+
+@schema
+class Recipe(dj.Manual):
+    """Recipes whose experiments were put into the database."""
+
+    definition = """
+    # A named set of runs and the question behind it
+    recipe : varchar(128)               # module:Class
+    ---
+    question : varchar(1024)            # first line of the recipe's docstring
+    recipe_ts = CURRENT_TIMESTAMP : datetime
+    """
+
+
+@schema
+class RecipeRun(dj.Manual):
+    """Which runs a recipe asked for. Manual, since a part with a foreign key to Run would block deleting runs."""
+
+    definition = """
+    # Membership of a run in a recipe
+    -> Recipe
+    -> Run
+    ---
+    label : varchar(128)                # what the recipe calls it
+    """
+
+
+@schema
+class Provenance(dj.Manual):
+    """Code and environment that workers ran with; each once."""
+
+    definition = """
+    # Code and environment of a worker
+    provenance_key : varchar(32)
+    ---
+    cotrain_version : varchar(32)
+    python_version : varchar(32)
+    platform : varchar(128)
+    image = '' : varchar(255)           # container image, from COTRAIN_IMAGE
+    packages : json                     # {distribution: version}
+    repositories : json                 # {folder: commit, dirty} of cotrain's and of the recipe's repository
+    changes = null : <blob>             # uncommitted changes of these, as patches
+    """
+
+
+@schema
+class Attempt(dj.Manual):
+    """One try at a run by one worker. It outlives failure, and holds the live curve."""
+
+    definition = """
+    # One execution of a run
+    -> Run
+    attempt : int32                     # counted from 1
+    ---
+    -> Provenance
+    status : varchar(12)                # running, done, failed or interrupted
+    host : varchar(64)
+    pid : int32
+    device : varchar(128)               # cpu, or the GPU's name
+    command : varchar(1024)             # the worker's command line
+    started = CURRENT_TIMESTAMP : datetime
+    heartbeat = CURRENT_TIMESTAMP : datetime  # last sign of life while running
+    finished = null : datetime
+    epoch = -1 : int32                  # last epoch that was scored; 0 before training, -1 before that
+    error = '' : varchar(2047)
+    stack = null : <blob>               # traceback of a failure
+    """
+
+
+@schema
+class EpochScore(dj.Manual):
+    """Scores, written while the run goes. Together the attempts of a run hold each of its epochs once."""
+
+    definition = """
+    # One score of one epoch
+    -> Attempt
+    epoch_number : int32                # counted from 1; 0 is before training
+    task : varchar(32)                  # empty: all tasks together
+    session : varchar(32)               # empty: no sessions, or all of them together
+    split : varchar(12)                 # train or validation
+    metric : varchar(32)
+    ---
+    value = null : float64              # null: undefined (NaN)
+    """
+
+
+@schema
+class TrainedModel(dj.Computed):
+    """A finished run: weights of its best epoch and their test scores."""
+
+    definition = """
+    # What a run came to
+    -> Run
+    ---
+    -> Attempt                          # the attempt that finished it
+    best_epoch : int32                  # the epoch that validation chose; counted from 1
+    monitored = null : float64          # validation score that chose it: weighted mean of the tasks' primary scores
+    seconds : float64                   # (s) wall time of the finishing attempt
+    data_info : json                    # what the model builder was told of the data
+    state : <object@checkpoints>        # weights of the best epoch, a torch file
+    """
+
+    class Score(dj.Part):
+        """Scores of the best epoch, on every split."""
+
+        definition = """
+        # One score of the best epoch
+        -> master
+        task : varchar(32)
+        session : varchar(32)
+        split : varchar(12)             # train, validation or test
+        metric : varchar(32)
+        ---
+        value = null : float64          # null: undefined (NaN)
+        """
+
+    # Three parts: no transaction is open while the model trains.
+    def make_fetch(self, key: dict[str, Any], *, home: str, progress: bool) -> tuple[dict[str, Any], str, bool]:
+        """What is to be run. Called again before the insert: it must then be the same."""
+        return Run.load(key).record(), home, progress
+
+    def make_compute(self, key: dict[str, Any], record: dict[str, Any], home: str, progress: bool) -> tuple[Any]:
+        """Train in the run's folder, and go on there if an earlier attempt began."""
+        from cotrain.tables.attempt import train
+
+        return (train(key, Experiment.from_record(record), Path(home), progress=progress),)
+
+    def make_insert(self, key: dict[str, Any], result: dict[str, Any]) -> None:
+        """Store what came of it."""
+        scores = result.pop("scores")
+        self.insert1({**key, **result})
+        self.Score.insert({**key, **score} for score in scores)

@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-EPS = 1e-8
-
 
 def rdm(features: Float[Tensor, "stimuli features"]) -> Float[Tensor, "stimuli stimuli"]:
     """Correlation distance among stimuli: 1 - Pearson over features, 0 to 2, zero on the diagonal.
@@ -15,10 +13,7 @@ def rdm(features: Float[Tensor, "stimuli features"]) -> Float[Tensor, "stimuli s
     Kriegeskorte, Mur & Bandettini 2008 (Frontiers in Systems Neuroscience 2:4). A stimulus whose features are all
     equal has no correlation; its distance to all others is 1 and its gradient is zero, not NaN.
     """
-    centred = features - features.mean(1, keepdim=True)
-    # the clamp comes before the root, whose slope at 0 is infinite
-    norm = centred.square().sum(1, keepdim=True).clamp_min(EPS**2).sqrt()
-    unit = centred / norm
+    unit = _unit(features)
     distance = 1 - unit @ unit.T
     return distance.clamp(0, 2) * (1 - torch.eye(len(features), device=features.device, dtype=features.dtype))
 
@@ -31,5 +26,14 @@ def pairs(matrix: Float[Tensor, "stimuli stimuli"]) -> Float[Tensor, " pairs"]:
 
 def pearson(a: Float[Tensor, " values"], b: Float[Tensor, " values"]) -> Float[Tensor, ""]:
     """Pearson correlation of two vectors; 0 where one of them is constant."""
-    a, b = a - a.mean(), b - b.mean()
-    return (a * b).sum() / (a.square().sum().clamp_min(EPS**2).sqrt() * b.square().sum().clamp_min(EPS**2).sqrt())
+    return (_unit(a) * _unit(b)).sum()
+
+
+def _unit(values: Float[Tensor, "... values"]) -> Float[Tensor, "... values"]:
+    """Rows with mean 0 and length 1; zeros, without a gradient, for rows that are constant but for rounding."""
+    centred = values - values.mean(-1, keepdim=True)
+    square = centred.square().sum(-1, keepdim=True)
+    # the mean of equal numbers may miss them by a rounding error, which is no direction to learn from
+    constant = square <= (4 * torch.finfo(values.dtype).eps) ** 2 * values.square().sum(-1, keepdim=True)
+    # replaced before the root, whose slope at 0 is infinite
+    return centred.masked_fill(constant, 0) / square.masked_fill(constant, 1).sqrt()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dataclasses import replace as replaced
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, NoneType
 from typing import Any, ClassVar, Self
 
 from cotrain._yaml import read_yaml, write_yaml
@@ -82,6 +82,8 @@ class Experiment:
         problems: list[str] = []
         for part, change in (("data", data), ("model", model), ("trainer", trainer)):
             try:
+                if not isinstance(change, (Config, Mapping, NoneType)):
+                    raise ConfigError(f"expected fields to change, or a config, found {change!r}")
                 if change is not None:
                     held: Config = getattr(self, part)
                     changes[part] = change if isinstance(change, Config) else held.replace(**change)
@@ -156,6 +158,11 @@ class Recipe:
     def experiments(self) -> Iterator[Experiment]:
         """Yield the cells, each under its own label. `seeds` repeats all of them."""
         raise NotImplementedError(f"{type(self).__name__} must define experiments(self) and yield Experiment objects.")
+
+    @classmethod
+    def name(cls) -> str:
+        """What the recipe is called in the database: its module's last name and its class."""
+        return f"{cls.__module__.rpartition('.')[2].removeprefix('cotrain_recipe_')}.{cls.__name__}"
 
     @classmethod
     def question(cls) -> str:

@@ -61,7 +61,10 @@ def resolve(name: str) -> Builder:
             for public in dir(module)
             if _declared_kind(getattr(module, public, None)) == f"{module_name}.{public}"
         ]
-        reason = "is no builder (a function with a parameter 'config' whose config class has this kind)"
+        reason = (
+            "is no builder (a function with a parameter 'config', annotated with a config class that has this kind "
+            "and is imported at run time)"
+        )
         if builder is None:
             reason = f"does not exist in {module_name!r}"
         raise BuilderError(f"{name!r} {reason}.{did_you_mean(attribute, known)}")
@@ -136,14 +139,14 @@ def _declared_kind(builder: Any) -> str:
 
 
 def _config_of(builder: Any) -> type[Config] | None:
-    if isinstance(builder, type) and issubclass(builder, Config):
-        return builder
-    if not callable(builder) or "config" not in getattr(builder, "__annotations__", {}):
-        return None
-    function = inspect.unwrap(builder)
-    annotation = types.SimpleNamespace(__annotations__={"config": function.__annotations__["config"]})
-    try:  # that of `config` alone: others may name what only type checkers import
-        found = typing.get_type_hints(annotation, getattr(function, "__globals__", {}))["config"]
-    except NameError:
+    if isinstance(builder, type):
+        return builder if issubclass(builder, Config) else None
+    try:
+        if not callable(builder) or "config" not in getattr(builder, "__annotations__", {}):
+            return None
+        # that of `config` alone: others may name what only type checkers import
+        annotation = types.SimpleNamespace(__annotations__={"config": builder.__annotations__["config"]})
+        found = typing.get_type_hints(annotation, getattr(inspect.unwrap(builder), "__globals__", {}))["config"]
+    except (AttributeError, NameError, SyntaxError, TypeError):  # an annotation that means nothing at run time
         return None
     return found if isinstance(found, type) and issubclass(found, Config) else None

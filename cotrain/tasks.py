@@ -5,6 +5,7 @@ A task's *name* is the user's; nothing in cotrain spells one.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -123,12 +124,16 @@ def check_name(name: str, what: str) -> str:
     Raises:
         DataError: It cannot.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name) or name in RESERVED:
-        raise DataError(
-            f"{what} {name!r}: expected 1 to 32 letters, digits, '_' or '-', and none of {', '.join(sorted(RESERVED))}."
-        )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name):
+        raise DataError(f"{what} {name!r}: expected 1 to 32 letters, digits, '_' or '-', the first no sign.")
+    if name in _reserved():
+        raise DataError(f"{what} {name!r}: torch.nn.ModuleDict keeps this name for itself. Choose another.")
     return name
 
 
-# torch.nn.ModuleDict refuses names that are its own attributes.
-RESERVED = frozenset({"apply", "clear", "forward", "items", "keys", "pop", "train", "training", "type", "update", "values"})
+@functools.cache
+def _reserved() -> frozenset[str]:
+    """The names that torch.nn.ModuleDict refuses: those of its own attributes."""
+    from torch import nn  # slow to import, and whoever only reads configs does without
+
+    return frozenset(dir(nn.ModuleDict()))

@@ -46,12 +46,7 @@ class DatabaseSink(ScoreSink):
         Attempt.update1({**self.attempt, "epoch": epoch})
 
     def _insert(self, scores: Sequence[Score]) -> None:
-        EpochScore.insert(
-            [
-                {**self.attempt, **row(score), "epoch_number": score.epoch}
-                for score in scores
-            ]
-        )
+        EpochScore.insert([{**self.attempt, **row(score), "epoch_number": score.epoch} for score in scores])
 
 
 def row(score: Score) -> dict[str, Any]:

@@ -289,13 +289,9 @@ def _find_programs(version: str, identity: dict[str, Any]) -> Path:
 
 def _run(*command: str | Path, **options: Any) -> str:
     """Output of a program that our terminal's Ctrl-C and our working folder's mode do not reach."""
-    options = {
-        "stdin": subprocess.DEVNULL,
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.STDOUT,
-        "cwd": "/",
-    } | options
-    done = subprocess.run([*map(str, command)], check=True, start_new_session=True, errors="replace", **options)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL, **options}
+    arguments = [str(part) for part in command]
+    done = subprocess.run(arguments, check=True, cwd="/", start_new_session=True, errors="replace", **options)
     return (done.stdout or "").strip()
 
 

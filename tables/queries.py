@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cotrain.errors import DatabaseError
-from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import Dataset, Model, Trainer
-from cotrain.tables.runs import Attempt, EpochScore, Provenance, RecipeRun, Run, TrainedModel
+from cotrain.tables.runs import Attempt, EpochScore, Provenance, Recipe, RecipeRun, Run, TrainedModel
 from cotrain.tasks import PRIMARY_METRIC
 
 if TYPE_CHECKING:
@@ -46,10 +45,13 @@ def overview(selection: Any) -> pd.DataFrame:
     table = pd.DataFrame({"run": [key["run_key"] for key in keys]}).set_index("run")
     if not keys:
         return table
-    labels: dict[str, list[str]] = {}
-    for row in (RecipeRun() & keys).to_dicts():
-        labels.setdefault(row["run_key"], []).append(row["label"])
-    table["label"] = [" / ".join(dict.fromkeys(labels.get(run, [""]))) for run in table.index]
+    named: dict[str, list[str]] = {}
+    place: dict[str, tuple[str, int]] = {}
+    for row in (RecipeRun() & keys).to_dicts(order_by="recipe"):
+        named.setdefault(row["run_key"], []).append(row["label"])
+        place.setdefault(row["run_key"], (row["recipe"], row["place"]))
+    table = table.loc[sorted(table.index, key=lambda run: place.get(run, ("", 0)))]
+    table["label"] = [" / ".join(dict.fromkeys(named.get(run, [""]))) for run in table.index]
     table["seed"] = pd.Series({row["run_key"]: row["seed"] for row in (Run() & keys).to_dicts()})
     attempts = {row["run_key"]: row for row in (Attempt() & keys).to_dicts(order_by="run_key, attempt")}
     trained = {row["run_key"]: row for row in (TrainedModel() & keys).proj("best_epoch", "monitored").to_dicts()}
@@ -72,6 +74,27 @@ def _state(run: str, trained: dict[str, Any], attempts: dict[str, Any], jobs: di
     if jobs.get(run) == "pending":
         return "queued"  # also after an interruption: it will go on
     return status or jobs.get(run, "not queued")
+
+
+def labels(recipe: str) -> list[str]:
+    """The labels of a recipe's experiments, in its order."""
+    rows = (RecipeRun() & {"recipe": recipe}).to_dicts()
+    return list(dict.fromkeys(row["label"] for row in sorted(rows, key=lambda row: row["place"])))
+
+
+def find_recipe_name(text: str) -> str:
+    """The name of the recipe that is called `text`, or whose module or class is.
+
+    Raises:
+        DatabaseError: None or several are.
+    """
+    names = [row["recipe"] for row in Recipe().proj().to_dicts()]
+    wanted = text.removesuffix(".py").rpartition("/")[2].removeprefix("cotrain.recipes.")
+    found: list[str] = [name for name in names if wanted == name or wanted in name.split(".")]
+    if len(found) != 1:
+        known = ", ".join(names) or "none; `cotrain enqueue RECIPE` puts one in"
+        raise DatabaseError(f"{len(found) or 'No'} recipes in the database are called {text!r}. It has: {known}.")
+    return found[0]
 
 
 def find_run(text: str) -> dict[str, str]:
@@ -106,8 +129,8 @@ def test_scores(selection: Any) -> pd.DataFrame:
     """
     query = (TrainedModel.Score() & {"split": "test"} & selection.proj()) * Run().proj("seed")
     found: pd.DataFrame = query.to_pandas().reset_index()
-    labels = {row["run_key"]: row["label"] for row in RecipeRun().to_dicts()}
-    found["label"] = found["run_key"].map(labels)
+    named = {row["run_key"]: row["label"] for row in (RecipeRun() & selection.proj()).to_dicts()}
+    found["label"] = found["run_key"].map(named)
     return found[["run_key", "label", "seed", "task", "session", "metric", "value"]]
 
 
@@ -115,6 +138,3 @@ def attempts_of(key: dict[str, str]) -> list[dict[str, Any]]:
     """Every attempt at a run with the code it ran, oldest first."""
     rows: list[dict[str, Any]] = ((Attempt() * Provenance()) & key).to_dicts(order_by="attempt")
     return rows
-
-
-__all__ = ["attempts_of", "curves", "dj", "find_run", "overview", "runs", "test_scores"]

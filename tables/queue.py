@@ -16,7 +16,7 @@ from cotrain.recipe import Experiment
 from cotrain.recipe import Recipe as RecipeClass
 from cotrain.settings import home_folder
 from cotrain.tables.configs import schema
-from cotrain.tables.runs import Attempt, Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.runs import Recipe, RecipeRun, Run, TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def enqueue(recipe: type[RecipeClass], name: str, *, priority: int = 5) -> Enque
         Recipe.insert1({"recipe": name, "question": question}, skip_duplicates=True)
         if (Recipe() & {"recipe": name}).fetch1("question") != question:
             Recipe.update1({"recipe": name, "question": question})
-        keys = [_add(name, experiment, len(recipe.seeds)) for experiment in experiments]
+        keys = [_add(name, place, experiment) for place, experiment in enumerate(experiments)]
     finished = len(TrainedModel() & keys)
     held = {job["run_key"] for job in TrainedModel.jobs.keys()}
     done = {row["run_key"] for row in (TrainedModel() & keys).keys()}
@@ -58,10 +58,10 @@ def enqueue(recipe: type[RecipeClass], name: str, *, priority: int = 5) -> Enque
     return Enqueued(len(fresh), finished, len(keys) - finished - len(fresh))
 
 
-def _add(recipe: str, experiment: Experiment, seeds: int) -> dict[str, str]:
+def _add(recipe: str, place: int, experiment: Experiment) -> dict[str, str]:
     key = Run.add(experiment)
-    label = experiment.label if seeds == 1 else f"{experiment.label}, seed {experiment.seed}"
-    RecipeRun.insert1({"recipe": recipe, **key, "label": label[:128]}, skip_duplicates=True)
+    row = {"recipe": recipe, **key, "label": experiment.label, "place": place}
+    RecipeRun.insert1(row, skip_duplicates=True)
     return key
 
 
@@ -155,9 +155,3 @@ def _stop_signals() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def failures(keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Attempts of these runs that failed."""
-    found: list[dict[str, Any]] = (Attempt() & keys & {"status": "failed"}).to_dicts()
-    return found

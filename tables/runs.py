@@ -55,7 +55,9 @@ class Run(dj.Manual):
         parts = {part: table.load({f"{table.part}_key": row[f"{table.part}_key"]}) for part, table in PARTS.items()}
         experiment = Experiment(label=row["run_key"], seed=row["seed"], **parts)
         if experiment.key() != row["run_key"]:
-            raise DatabaseError(f"Run {row['run_key']} reads back as {experiment.key()}: its rows were changed by hand.")
+            raise DatabaseError(
+                f"Run {row['run_key']} reads back as {experiment.key()}: its rows were changed by hand."
+            )
         return experiment
 
 
@@ -81,7 +83,8 @@ class RecipeRun(dj.Manual):
     -> Recipe
     -> Run
     ---
-    label : varchar(128)                # what the recipe calls it
+    label : varchar(128)                # what the recipe calls it, the same for all seeds
+    place : int32                       # where the recipe has it, counted from 0
     """
 
 

@@ -8,20 +8,24 @@ from cotrain.data._arrays import (
     ResponseRdmConfig,
     arrays,
 )
+from cotrain.data._controls import SelectTasksConfig, ShuffledConfig, select_tasks, shuffled
 from cotrain.data._digits import DigitsConfig, digits
-from cotrain.data._mixing import Batch, MixingConfig, MixingLoader, Schedule
+from cotrain.data._jitter import Augmentation, JitterConfig, jitter
+from cotrain.data._mixing import Batch, MicroStep, MixingConfig, MixingLoader, Schedule
 from cotrain.data._multi_task import MultiTaskConfig, multi_task
-from cotrain.data._shuffled import ShuffledConfig, shuffled
 from cotrain.data._simulated_v1 import SimulatedV1Config, simulated_v1
 from cotrain.data._source import Data, Source, assemble, join
 from cotrain.data._splits import SplitConfig, split_groups
 
 __all__ = [
     "ArraysConfig",
+    "Augmentation",
     "Batch",
     "Data",
     "DigitsConfig",
+    "JitterConfig",
     "LabelArrayConfig",
+    "MicroStep",
     "MixingConfig",
     "MixingLoader",
     "MultiTaskConfig",
@@ -29,6 +33,7 @@ __all__ = [
     "ResponseArrayConfig",
     "ResponseRdmConfig",
     "Schedule",
+    "SelectTasksConfig",
     "ShuffledConfig",
     "SimulatedV1Config",
     "Source",
@@ -36,8 +41,10 @@ __all__ = [
     "arrays",
     "assemble",
     "digits",
+    "jitter",
     "join",
     "multi_task",
+    "select_tasks",
     "shuffled",
     "simulated_v1",
     "split_groups",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -89,12 +90,14 @@ def arrays(config: ArraysConfig, *, seed: int) -> Data:
     with _open(config.path) as file:
         held = {name: _array(file, name, config.path) for name in _names(config)}
     images = _images(held, config, config.images)
-    labels = next((held[task.labels] for task in config.tasks if isinstance(task, LabelArrayConfig)), None)
-    if labels is not None and labels.shape != (len(images),):
-        raise DataError(
-            f"{config.path}: {len(images)} images but labels of shape {labels.shape}. Each image needs one label."
-        )
-    index = split_groups(duplicate_groups(images), config.split, seed=seed, strata=labels)
+    labels = [held[task.labels] for task in config.tasks if isinstance(task, LabelArrayConfig)]
+    for array in labels:
+        if array.shape != (len(images),):
+            raise DataError(
+                f"{config.path}: {len(images)} images but labels of shape {array.shape}. Each image needs one label."
+            )
+    strata = labels[0] if labels else None
+    index = split_groups(duplicate_groups(images), config.split, seed=seed, strata=strata)
     given = _images(held, config, config.test_images) if config.test_images else None
     if (given is None) == (len(index["test"]) == 0):
         raise DataError(f"{config.path}: give either `test_images` with a test share of 0, or a test share above 0.")
@@ -113,9 +116,12 @@ def _open(path: str) -> Any:
     if not place.is_file():
         raise DataError(f"There is no data file {place}. Set COTRAIN_DATA to the folder that holds {Path(path).name}.")
     try:
-        return np.load(place, allow_pickle=False)
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        file = np.load(place, allow_pickle=False)
+    except DAMAGE as error:
         raise DataError(f"{place} is no readable NPZ file: {error}") from None
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise DataError(f"{place} is no NPZ file: it holds one array without a name. Write it with numpy.savez.")
+    return file
 
 
 def _names(config: ArraysConfig) -> list[str]:
@@ -125,6 +131,7 @@ def _names(config: ArraysConfig) -> list[str]:
     return [name for name in dict.fromkeys(names) if name]
 
 
+DAMAGE = (ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 TARGET_FIELDS = ("labels", "test_labels", "class_names", "responses", "rdm")
 
 
@@ -133,8 +140,10 @@ def _array(file: Any, name: str, path: str) -> NDArray[Any]:
         raise DataError(f"{path} holds no array {name!r}.{did_you_mean(name, file.files)}")
     try:
         found: NDArray[Any] = file[name]
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise DataError(f"{path}: the array {name!r} cannot be read: {error}") from None
+    if not isinstance(found, np.ndarray):
+        raise DataError(f"{path}: {name!r} is a file of another kind, no NumPy array.")
     return found
 
 
@@ -154,6 +163,8 @@ def _sources(
     where = f"{config.path}, task {getattr(task, 'task', '')!r}"
     rows = {split: torch.from_numpy(positions) for split, positions in index.items()}
     if isinstance(task, LabelArrayConfig):
+        if held[task.class_names].ndim != 1:
+            raise DataError(f"{where}: class names must be a list, found shape {held[task.class_names].shape}.")
         names = tuple(str(name) for name in held[task.class_names])
         whole = Source("classification", images, _labels(held[task.labels], where), class_names=names)
         sources = {split: whole.subset(row) for split, row in rows.items()}
@@ -161,22 +172,26 @@ def _sources(
             if not task.test_labels:
                 raise DataError(f"{where}: `test_images` are given, so name `test_labels` too.")
             sources["test"] = Source("classification", given, _labels(held[task.test_labels], where), names)
+        elif task.test_labels:
+            raise DataError(f"{where}: `test_labels` are named, so name `test_images` too.")
         return sources
     if given is not None:
         raise DataError(f"{where}: a given test set is read for labels only.")
     if isinstance(task, RdmArrayConfig):
-        matrix = held[task.rdm]
+        matrix = _numbers(held[task.rdm], where)
         if matrix.shape != (len(images), len(images)):
             raise DataError(f"{where}: {len(images)} images but an RDM of shape {matrix.shape}.")
-        whole = Source("rdm", images, torch.from_numpy(matrix.astype(np.float32)))
+        whole = Source("rdm", images, torch.from_numpy(matrix))
         return {split: whole.subset(row) for split, row in rows.items()}
     assert isinstance(task, (ResponseArrayConfig, ResponseRdmConfig))
-    repeats = held[task.responses].astype(np.float32)
+    repeats = _numbers(held[task.responses], where)
     if repeats.ndim not in (2, 3) or len(repeats) != len(images):
         raise DataError(
             f"{where}: {len(images)} images but responses of shape {repeats.shape}. "
             "Expected (images, neurons) or (images, repeats, neurons)."
         )
+    if np.isinf(repeats).any():
+        raise DataError(f"{where}: responses hold infinite values. Write NaN where a response is missing.")
     standardise = isinstance(task, ResponseRdmConfig) or task.standardise
     mean, trials = responses(repeats, rows["train"], standardise=standardise)
     if isinstance(task, ResponseRdmConfig):
@@ -191,6 +206,12 @@ def _labels(array: NDArray[Any], where: str) -> Tensor:
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise DataError(f"{where}: labels must be whole numbers, one an image; found {array.dtype} {array.shape}.")
     return torch.from_numpy(array.astype(np.int64))
+
+
+def _numbers(array: NDArray[Any], where: str) -> NDArray[np.float32]:
+    if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
+        raise DataError(f"{where}: expected numbers, found {array.dtype}.")
+    return array.astype(np.float32)
 
 
 def responses(recorded: NDArray[np.float32], train: Tensor, *, standardise: bool) -> tuple[Tensor, Tensor | None]:

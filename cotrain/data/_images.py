@@ -28,6 +28,8 @@ def image_tensor(array: NDArray[np.generic], where: str) -> Tensor:
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or array.shape[1] not in (1, 3):
         raise DataError(f"{where}: expected images (stimuli, height, width[, 1 or 3]), found shape {array.shape}.")
+    if array.size == 0:
+        raise DataError(f"{where}: expected images, found none: shape {array.shape}.")
     if array.dtype == np.uint8:
         return torch.from_numpy(np.ascontiguousarray(array))
     if not np.issubdtype(array.dtype, np.floating):

@@ -98,7 +98,11 @@ class Schedule:
         }
         for (task, session), size in self.batch_size.items():
             if size == 0:
-                raise DataError(f"{task}/{session}: fewer stimuli than the {world_size} ranks that share a batch.")
+                where, whole = f"{task}/{session}" if session else task, sizes.get(task, config.batch_size)
+                raise DataError(
+                    f"{where}: {world_size} ranks cannot share a batch of {whole}; "
+                    f"the session has {stimuli[task][session]} stimuli."
+                )
 
     @cached_property
     def main_batches(self) -> int:
@@ -107,10 +111,7 @@ class Schedule:
 
     def ratio(self, task: str, epoch: int) -> Fraction:
         """Batches of a task for each main batch, in an epoch (counted from 1)."""
-        if task == self.config.main:
-            return Fraction(1)
-        current = [dict(ratios) for start, ratios in self.config.ratios if start <= epoch]
-        return _exact(current[-1].get(task, 0.0)) if current else Fraction(0)
+        return self._stretch(task, epoch)[2]
 
     def batches_until(self, task: str, epoch: int, main_batch: int) -> int:
         """How many batches of a task have come before main batch `main_batch` (from 0) of `epoch`.
@@ -123,11 +124,22 @@ class Schedule:
 
     def _stretch(self, task: str, epoch: int) -> tuple[int, int, Fraction]:
         """Of the stretch of constant ratio that holds `epoch`: batches before it, main batches in it, its ratio."""
-        starts = [1, *(start for start, _ in self.config.ratios if 1 < start <= epoch)]
-        before = sum(
-            int(self.ratio(task, start) * (end - start) * self.main_batches) for start, end in pairwise(starts)
-        )
-        return before, (epoch - starts[-1]) * self.main_batches, self.ratio(task, starts[-1])
+        begun = [stretch for stretch in self._stretches[task] if stretch[0] <= epoch]
+        before = sum(int(ratio * (end - start) * self.main_batches) for (start, ratio), (end, _) in pairwise(begun))
+        start, ratio = begun[-1]
+        return before, (epoch - start) * self.main_batches, ratio
+
+    @cached_property
+    def _stretches(self) -> dict[str, list[tuple[int, Fraction]]]:
+        """For each task (first epoch, ratio) of its stretches: an entry that leaves its ratio as it is begins none."""
+        found = {}
+        for task in self.stimuli:
+            if task == self.config.main:
+                found[task] = [(1, Fraction(1))]
+                continue
+            entries = [(start, _exact(dict(ratios).get(task, 0.0))) for start, ratios in self.config.ratios]
+            found[task] = [e for place, e in enumerate(entries) if place == 0 or e[1] != entries[place - 1][1]]
+        return found
 
     def epoch(self, epoch: int) -> Iterator[MicroStep]:
         """Yield the micro-steps of an epoch: in each group the other tasks in the order of the data, main last."""
@@ -185,6 +197,9 @@ class Schedule:
                 raise DataError(f"mixing names the task {task!r}, which the data lack.{did_you_mean(task, tasks)}")
         for unused in set(tasks) - {config.main, *named}:
             raise DataError(f"mixing gives the task {unused!r} no ratio: name one, or leave the task out of the data.")
+        sized = [task for task, _ in config.batch_sizes]
+        if len(set(sized)) < len(sized):
+            raise DataError(f"batch_sizes: name each task once, found {sized}.")
         starts = [start for start, _ in config.ratios]
         if starts != sorted(set(starts)) or (starts and starts[0] != 1):
             raise DataError(f"ratios must begin at epoch 1 and go upwards, found epochs {starts}.")

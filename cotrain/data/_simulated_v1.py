@@ -46,6 +46,8 @@ def simulated_v1(config: SimulatedV1Config, *, seed: int) -> Data:
     """
     if not (config.task or config.rdm_task):
         raise DataError("simulated_v1: name a neural task, an RDM task, or both.")
+    if config.task == config.rdm_task:
+        raise DataError("simulated_v1: the neural and the RDM task need names of their own.")
     wanted = [config.stimuli] * config.sessions if config.task else []
     wanted += [config.rdm_stimuli] if config.rdm_task else []
     patches = natural_patches(sum(wanted), config.size, seed=derive_seed(seed, "noise", "patches"))

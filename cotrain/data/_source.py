@@ -98,9 +98,9 @@ def join(parts: list[Data]) -> Data:
 
 
 def walk(splits: Splits) -> Iterator[tuple[str, str, str, Source]]:
-    """Yield (split, task, session, source) in a fixed order."""
-    for split, tasks in splits.items():
-        for task, sessions in tasks.items():
+    """Yield (split, task, session, source): splits in the order of `SPLITS`, tasks and sessions in that of the data."""
+    for split in SPLITS:
+        for task, sessions in splits[split].items():
             for session, source in sessions.items():
                 yield split, task, session, source
 
@@ -108,6 +108,10 @@ def walk(splits: Splits) -> Iterator[tuple[str, str, str, Source]]:
 def _check_layout(splits: Splits) -> None:
     if set(splits) != set(SPLITS):
         raise DataError(f"Expected the splits {', '.join(SPLITS)}, found {', '.join(splits) or 'none'}.")
+    for split, tasks in splits.items():
+        for task, held in tasks.items():
+            if not held:
+                raise DataError(f"{split}/{task}: the task has no session.")
     places = {split: {(task, session) for task, held in splits[split].items() for session in held} for split in SPLITS}
     if not places["train"]:
         raise DataError("The data hold no task.")
@@ -157,6 +161,14 @@ def _check_source(source: Source, where: str) -> None:
         silent = torch.isnan(targets).all(0).nonzero().flatten().tolist()
         if silent:
             raise DataError(f"{where}: no response at all (only NaN) of neurons {silent[:10]}. Leave them out.")
+        trials = source.repeats
+        if trials is not None and (
+            trials.dtype != torch.float32 or trials.ndim != 3 or (len(trials), trials.shape[2]) != targets.shape
+        ):
+            raise DataError(
+                f"{where}: repeats must be float32 (stimuli, repeats, neurons) as the targets {tuple(targets.shape)}, "
+                f"found {trials.dtype} {tuple(trials.shape)}."
+            )
     elif targets.shape[0] != targets.shape[1] or len(targets) < 3:
         raise DataError(
             f"{where}: an RDM needs as many columns as rows, at least 3 stimuli in each split; "
@@ -221,7 +233,8 @@ def _task_info(splits: Splits, task: str) -> TaskInfo:
         )
         for split in SPLITS:
             if splits[split][task][name].targets.shape[1:] != source.targets.shape[1:] and neural:
-                raise DataError(f"{split}/{task}/{name}: another number of neurons than in training.")
+                where = f"{split}/{task}/{name}" if name else f"{split}/{task}"
+                raise DataError(f"{where}: another number of neurons than in training.")
     return TaskInfo(
         kind=first.kind,
         image_shape=(channels, height, width),

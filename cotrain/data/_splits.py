@@ -55,11 +55,13 @@ def split_groups(
     stratum = np.zeros(len(names), int) if strata is None else np.asarray(strata)[first]
     random = np.random.default_rng(derive_seed(seed, "split"))
     split_of = np.zeros(len(names), int)
-    for value in np.unique(stratum):
+    for turn, value in enumerate(random.permutation(np.unique(stratum))):
         order = random.permutation(np.flatnonzero(stratum == value))
         total, taken = size[order].sum(), np.cumsum(size[order])
-        # a group goes where its middle falls, so that shares are met as nearly as whole groups allow
-        middle = (taken - size[order] / 2) / total
+        # a group goes where its middle falls, so that shares are met as nearly as whole groups allow; strata of few
+        # groups would all err alike, so each takes another point instead (steps of the golden ratio are even)
+        point = (0.5 + turn * 0.6180339887) % 1
+        middle = (taken - size[order] * point) / total
         split_of[order] = np.where(middle < config.test, 2, np.where(middle < config.test + config.validation, 1, 0))
     found = {split: np.flatnonzero(split_of[member] == number) for number, split in enumerate(SPLITS)}
     for split, share in (("train", 1.0), ("validation", config.validation), ("test", config.test)):

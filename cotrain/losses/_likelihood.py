@@ -52,7 +52,8 @@ class Gaussian(Objective):
         self, output: Float[Tensor, "images neurons"], target: Float[Tensor, "images neurons"]
     ) -> Float[Tensor, ""]:
         """Squared units of the responses."""
-        return _mean_of_known((output - target).square(), target)
+        known = ~torch.isnan(target)
+        return _mean((output - torch.where(known, target, 0)).square(), known)
 
 
 class QuasiPoisson(Objective):
@@ -69,9 +70,12 @@ class QuasiPoisson(Objective):
         self, output: Float[Tensor, "images neurons"], target: Float[Tensor, "images neurons"]
     ) -> Float[Tensor, ""]:
         """Nats, doubled as the deviance is."""
-        mean = output.clamp_min(1e-6)  # elu + 1 underflows to exactly 0
-        deviance = 2 * (torch.xlogy(target, target) - torch.xlogy(target, mean) - target + mean)
-        return _mean_of_known(deviance, target)
+        known = ~torch.isnan(target)
+        count = torch.where(known, target, 0)
+        # at least 1e-6; the gradient passes, or a neuron that is predicted silent would stay silent for ever
+        mean = output + (1e-6 - output).clamp_min(0).detach()
+        deviance = 2 * (torch.xlogy(count, count) - torch.xlogy(count, mean) - count + mean)
+        return _mean(deviance, known)
 
 
 def cross_entropy(task: TaskInfo, config: CrossEntropyConfig) -> CrossEntropy:
@@ -107,6 +111,6 @@ def _require(task: TaskInfo, kind: str, config: Config) -> None:
         raise ModelError(f"{config.kind} is for {kind} tasks, this one is of kind {task.kind}.")
 
 
-def _mean_of_known(values: Tensor, target: Tensor) -> Tensor:
-    known = ~torch.isnan(target)
+def _mean(values: Tensor, known: Tensor) -> Tensor:
+    """Over what is known. The values must be finite elsewhere too: the gradient of a NaN that is left out is NaN."""
     return torch.where(known, values, 0).sum() / known.sum().clamp_min(1)

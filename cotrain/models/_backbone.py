@@ -72,7 +72,7 @@ def input_channels(backbone: nn.Module) -> int:
     raise ModelError("The backbone has no convolution, so the channels of its images are unknown.")
 
 
-class _Reached(Exception):  # noqa: N818 - a signal, never an error
+class _Reached(Exception):
     """Ends a forward pass at its last tap."""
 
 
@@ -85,7 +85,7 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
         taps: Module paths, as in `backbone.named_modules()`.
 
     Returns:
-        {tap: features}.
+        {tap: features}; of a module that the backbone uses several times, what it gives first.
 
     Raises:
         ModelError: A tap is no module of the backbone, or was not reached.
@@ -94,8 +94,11 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
     handles: list[RemovableHandle] = []
 
     def keep(tap: str, output: Tensor) -> None:
-        found[tap] = output
-        if len(found) == len(wanted):
+        if tap in found:
+            return
+        last = len(found) + 1 == len(wanted)
+        found[tap] = output if last else output.clone()  # ResNets go on by adding to some outputs in place
+        if last:
             raise _Reached
 
     try:
@@ -113,7 +116,7 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
 
 def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
     """The module at a path; an error that names near paths where there is none."""
-    modules = dict(backbone.named_modules())
+    modules: dict[str, nn.Module] = dict(backbone.named_modules())
     if not tap or tap not in modules:
         paths = [path for path in modules if path and path.count(".") <= max(1, tap.count("."))]
         raise ModelError(f"The backbone has no tap {tap!r}.{did_you_mean(tap, paths)}")

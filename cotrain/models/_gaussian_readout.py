@@ -10,10 +10,10 @@ import torch
 from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import elu, grid_sample, softplus
+from torch.nn.functional import grid_sample, softplus
 
 from cotrain.config import Config
-from cotrain.errors import ModelError
+from cotrain.errors import ModelError, did_you_mean
 from cotrain.models._heads import Head, require_kind
 from cotrain.tasks import SessionInfo, TaskInfo
 
@@ -46,15 +46,20 @@ class GaussianReadout(Head):
         self, features: Float[Tensor, "images channels height width"], session: str
     ) -> Float[Tensor, "images neurons"]:
         """Predicted responses of a session's neurons, in the units of the training targets."""
-        return self.readouts[_key(session)](features)  # type: ignore[no-any-return]
+        return self._readout(session)(features)  # type: ignore[no-any-return]
 
     def penalty(self, session: str) -> Tensor | None:
         """L1 norm of the feature weights, mean over neurons, times `feature_l1`."""
         if not self.feature_l1:
             return None
+        return self.feature_l1 * self._readout(session).weight.abs().sum(1).mean()
+
+    def _readout(self, session: str) -> SessionReadout:
+        if _key(session) not in self.readouts:
+            raise ModelError(f"The readout has no session {session!r}.{did_you_mean(session, list(self.readouts))}")
         readout = self.readouts[_key(session)]
         assert isinstance(readout, SessionReadout)
-        return self.feature_l1 * readout.weight.abs().sum(1).mean()
+        return readout
 
 
 class SessionReadout(nn.Module):
@@ -79,7 +84,8 @@ class SessionReadout(nn.Module):
 
     def places(self, images: int) -> Float[Tensor, "images neurons 2"]:
         """(x, y) in -1..1 for each image and neuron."""
-        mu = self.mu.clamp(-1, 1)
+        # the gradient passes the clamp, or a place that a step led out of the image would stay there for ever
+        mu = self.mu + (self.mu.clamp(-1, 1) - self.mu).detach()
         if not self.training:
             return mu.expand(images, -1, -1)
         noise = torch.randn(images, *mu.shape, device=mu.device, dtype=mu.dtype)
@@ -94,9 +100,9 @@ class SessionReadout(nn.Module):
         grid = self.places(len(features)).unsqueeze(2)
         sampled = grid_sample(features, grid.to(features.dtype), align_corners=True).squeeze(3)
         drive = torch.einsum("bcn,nc->bn", sampled, self.weight) + self.bias
-        if self.output == "elu":
-            return elu(drive) + 1
-        return softplus(drive) if self.output == "softplus" else drive
+        if self.output == "elu":  # elu(drive) + 1 would round to 0 from -17 on
+            return torch.where(drive < 0, drive.clamp(-80, 0).exp(), drive + 1)
+        return softplus(drive.clamp_min(-80)) if self.output == "softplus" else drive
 
 
 def gaussian_readout(task: TaskInfo, config: GaussianReadoutConfig, *, features: Sequence[int]) -> GaussianReadout:

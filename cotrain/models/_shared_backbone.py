@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import MinLen
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cotrain.config import Config
 from cotrain.errors import ModelError, did_you_mean
 from cotrain.models._backbone import SmallCnnConfig, find_tap, input_channels, tapped
+from cotrain.models._batch_norm import activate, per_task
 from cotrain.models._heads import Head
 from cotrain.resolve import AnyConfig, build
 from cotrain.seeds import derive_seed
@@ -25,6 +26,7 @@ class SharedBackboneConfig(Config):
     kind: ClassVar[str] = "cotrain.models.shared_backbone"
     tasks: Annotated[tuple[TaskConfig, ...], MinLen(1)]
     backbone: AnyConfig = SmallCnnConfig()
+    batch_norm: Literal["per_task", "shared"] = "per_task"  # whose statistics normalise; gains and biases are shared
 
 
 class ImageInput(nn.Module):
@@ -51,6 +53,8 @@ class ImageInput(nn.Module):
             )
         if images.dtype == torch.uint8:
             images = images.to(self.get_buffer("mean").dtype) / 255
+        elif not images.is_floating_point():
+            raise ModelError(f"Expected images as uint8, or as floats in 0..1, found {images.dtype}.")
         images = (images - self.get_buffer("mean")) / self.get_buffer("std")
         if self.image_channels == self.channels:
             return images
@@ -92,6 +96,7 @@ class MultiTaskModel(nn.Module):
         """
         self._check(task)
         tap = self.taps[task]
+        activate(self.backbone, task)
         features = tapped(self.backbone, self.inputs[task](images), [tap])[tap]
         return self.heads[task](features, session)  # type: ignore[no-any-return]
 
@@ -99,14 +104,17 @@ class MultiTaskModel(nn.Module):
         """The outputs of several tasks for the same images, with one pass through the backbone.
 
         Args:
-            images: As in `forward`; normalised as the first task's images are.
+            images: As in `forward`; normalised, throughout the backbone, as those of the first task.
             tasks: (task, session) pairs.
 
         Returns:
             {(task, session): output}.
         """
+        if not tasks:
+            raise ModelError("Name at least one (task, session) to be answered.")
         for task, _ in tasks:
             self._check(task)
+        activate(self.backbone, tasks[0][0])
         features = tapped(self.backbone, self.inputs[tasks[0][0]](images), [self.taps[task] for task, _ in tasks])
         return {(task, session): self.heads[task](features[self.taps[task]], session) for task, session in tasks}
 
@@ -131,11 +139,14 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
             f"names {', '.join(names)}."
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "initialisation", "backbone"))
+        generator = torch.default_generator  # torch.manual_seed would also seed the caller's GPUs
+        generator.manual_seed(derive_seed(seed, "initialisation", "backbone"))
         backbone: nn.Module = build(config.backbone)
         for module in backbone.modules():
             if hasattr(module, "inplace"):
-                module.inplace = False  # it would overwrite the features of a tap just before it
+                setattr(module, "inplace", False)  # noqa: B010 - it would overwrite the features of a tap just before it
+        if config.batch_norm == "per_task":
+            per_task(backbone, names)
         channels = input_channels(backbone)
         inputs = {name: ImageInput(info.tasks[name], channels) for name in names}
         heads, objectives = {}, {}
@@ -143,7 +154,7 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
             known = info.task(task.name)
             find_tap(backbone, task.tap)
             shape = _feature_shape(backbone, inputs[task.name], known, task)
-            torch.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
+            generator.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
             heads[task.name] = head = build(task.head, known, features=shape)
             objectives[task.name] = objective = build(task.objective, known)
             if objective.needs_positive_output and not head.positive_output:

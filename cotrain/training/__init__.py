@@ -1,7 +1,7 @@
 """The trainer, its optimisers and schedules, score sinks, and running an experiment in a folder."""
 
 from cotrain.training._check import check
-from cotrain.training._checkpoint import RunFolder
+from cotrain.training._checkpoint import RunFolder, load_state
 from cotrain.training._evaluation import evaluate, predict
 from cotrain.training._monitor import Monitor, MonitorConfig
 from cotrain.training._optimisers import (
@@ -42,6 +42,7 @@ __all__ = [
     "evaluate",
     "load",
     "load_model",
+    "load_state",
     "parameter_groups",
     "predict",
     "run",

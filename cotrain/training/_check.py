@@ -7,7 +7,7 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from cotrain.data import MixingLoader
+from cotrain.data import MicroStep, MixingLoader
 from cotrain.errors import TrainingError
 from cotrain.models import MultiTaskModel
 from cotrain.recipe import Experiment
@@ -64,7 +64,7 @@ def check(experiment: Experiment) -> Check:
     build(trainer.config.optimiser, model)
     loader = MixingLoader(resident(data, device)["train"], trainer.config.mixing, seed=experiment.seed)
     counts: dict[str, int] = {}
-    first = {}
+    first: dict[str, MicroStep] = {}
     for micro_step in loader.schedule.epoch(1):
         counts[micro_step.task] = counts.get(micro_step.task, 0) + 1
         first.setdefault(micro_step.task, micro_step)
@@ -82,9 +82,7 @@ def check(experiment: Experiment) -> Check:
             times.append(time.perf_counter() - started)
         if not math.isfinite(value):
             raise TrainingError(f"The loss of task {name!r} is {value} in the first batch.")
-        tasks.append(
-            TaskCheck(name, model.taps[name], len(images), counts[name], value, statistics.median(times))
-        )
+        tasks.append(TaskCheck(name, model.taps[name], len(images), counts[name], value, statistics.median(times)))
     epochs = trainer.config.epochs
     seconds = epochs * sum(task.batches * task.seconds for task in tasks)
     parameters = sum(parameter.numel() for parameter in model.parameters())

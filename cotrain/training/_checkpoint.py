@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -59,7 +59,9 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise RunFolderError(f"Another process trains in {self.path}. Wait for it, or name another folder.") from None
+                raise RunFolderError(
+                    f"Another process trains in {self.path}. Wait for it, or name another folder."
+                ) from None
             yield
         finally:
             os.close(lock)
@@ -120,8 +122,8 @@ class RunFolder:
         return sorted(self.checkpoints.glob("step-*.pt"))
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a state; nothing but tensors and plain values is accepted.
+def load_state(path: Path | IO[bytes]) -> dict[str, Any]:
+    """Read a state from a file; nothing but tensors and plain values is accepted.
 
     Raises:
         RunFolderError: The file is missing or damaged.

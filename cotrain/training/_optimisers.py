@@ -49,7 +49,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     Only weights of layers decay. Biases and gains of normalisations would lose their scale, a readout's places are
     coordinates, and the learned weight of a task would be pulled to 1.
     """
-    decays, stays = [], []
+    decays: list[nn.Parameter] = []
+    stays: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         exempt = parameter.ndim <= 1 or name.startswith("objectives.") or name.endswith((".mu", ".sigma"))
         (stays if exempt else decays).append(parameter)

@@ -125,12 +125,12 @@ class TensorBoardSink(ScoreSink):
         from torch.utils.tensorboard import SummaryWriter
 
         purge = None if resumed_epoch is None else resumed_epoch + 1
-        self._writer = SummaryWriter(str(self.folder), purge_step=purge)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(self.folder), purge_step=purge)
 
     def epoch(self, epoch: int, scores: Sequence[Score], seconds: float) -> None:
         """Add a point to each curve."""
         self._add(scores)
-        self._writer.add_scalar("seconds", seconds, epoch)  # type: ignore[no-untyped-call]
+        self._writer.add_scalar("seconds", seconds, epoch)
 
     def finish(self, best_epoch: int, scores: Sequence[Score]) -> None:
         """Add the test scores at the best epoch."""
@@ -139,12 +139,12 @@ class TensorBoardSink(ScoreSink):
     def close(self) -> None:
         """Flush to disk."""
         if hasattr(self, "_writer"):
-            self._writer.close()  # type: ignore[no-untyped-call]
+            self._writer.close()
 
     def _add(self, scores: Sequence[Score]) -> None:
         for score in scores:
             tag = "/".join(part for part in (score.task, score.session, score.metric, score.split) if part)
-            self._writer.add_scalar(tag, score.value, score.epoch)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(tag, score.value, score.epoch)
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cotrain.config import Config, NotIdentity
-from cotrain.data import Batch, Data, MixingConfig, MixingLoader, Source
+from cotrain.data import Augmentation, Batch, Data, MixingConfig, MixingLoader, Source
 from cotrain.errors import TrainingError
 from cotrain.models import MultiTaskModel
 from cotrain.resolve import AnyConfig, build
@@ -39,6 +39,7 @@ class TrainerConfig(Config):
     optimiser: AnyConfig = AdamWConfig()
     schedule: AnyConfig = CosineConfig()
     monitor: MonitorConfig = MonitorConfig()
+    augmentation: tuple[tuple[str, AnyConfig], ...] = ()  # (task, config) for tasks whose training images are varied
     clip_norm: Annotated[float, Gt(0)] | None = None  # largest norm of the summed gradient of a group; None: any
     device: Annotated[str, NotIdentity()] = "auto"  # "auto" is a GPU where there is one; or "cpu", "cuda:1" ...
     checkpoint_steps: Annotated[int, Ge(0), NotIdentity()] = 0
@@ -156,6 +157,10 @@ class _Run:
         self.loader = MixingLoader(self.splits["train"], config.mixing, seed=seed)
         self.monitor = Monitor(config.monitor, data.info)
         self.optimiser: torch.optim.Optimizer = build(config.optimiser, model)
+        self.augmentation: dict[str, Augmentation] = {task: build(held) for task, held in config.augmentation}
+        if unknown := set(self.augmentation) - set(data.info.tasks):
+            raise TrainingError(f"augmentation names tasks that the data lack: {', '.join(sorted(unknown))}.")
+        self.seed = seed
         self.steps_an_epoch = self.loader.schedule.main_batches
         self.rate: RateSchedule = build(config.schedule, config.epochs * self.steps_an_epoch)
         self.base_rates = [group["lr"] for group in self.optimiser.param_groups]
@@ -240,6 +245,9 @@ class _Run:
     def _micro_step(self, batch: Batch) -> None:
         images = batch.images.to(self.device, non_blocking=True)
         targets = batch.targets.to(self.device, non_blocking=True)
+        if augment := self.augmentation.get(batch.task):
+            where = self.loader.state_dict().values()
+            images = augment(images, derive_seed(self.seed, "augmentation", *where))
         objective = self.model.objectives[batch.task]
         loss: Tensor = objective.loss(self.model(images, batch.task, batch.session), targets)  # type: ignore[operator]
         objective.weighted(loss).backward()  # type: ignore[operator]

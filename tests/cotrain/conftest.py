@@ -1,7 +1,7 @@
 """A lab's own package, `mylab`, for tests that need builders outside cotrain."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,3 +17,22 @@ def lab() -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.setenv("COTRAIN_BUILDERS", "mylab")
         yield
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], Path]]:
+    """A function that writes {path without .py: text} into a folder, from which packages are imported and allowed."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(modules: dict[str, str]) -> Path:
+        for name, text in modules.items():
+            path = tmp_path / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            monkeypatch.setenv("COTRAIN_BUILDERS", name.partition("/")[0])
+        return tmp_path
+
+    yield write
+    for name in set(sys.modules) - before:
+        del sys.modules[name]

@@ -14,7 +14,7 @@ import pydantic
 import pytest
 from annotated_types import Ge, Len
 
-from cotrain import AddedLater, AnyConfig, Config, NotIdentity
+from cotrain import AnyConfig, Config
 from cotrain.errors import ConfigError
 
 
@@ -22,7 +22,6 @@ class FishConfig(Config):
     kind: ClassVar[str] = "mylab.FishConfig"
     name: str = "carp"
     length: float = 0.3
-    workers: Annotated[int, NotIdentity()] = 1
 
 
 class TankConfig(Config):
@@ -60,7 +59,6 @@ def define(annotation: Any, default: Any = ..., **more: Any) -> type[Config]:
         *(Literal[Colour.GREEN], Literal[b"green"], typing.NamedTuple("Pair", [("a", int)]), pydantic.BaseModel),
         *(typing.NewType("Name", str), typing.Hashable, Literal[b"a", "a"]),
     ],
-    ids=str,
 )
 def test_fields_that_could_change_or_have_no_text(annotation):
     with pytest.raises(TypeError, match=r"^DefinedConfig\.x: a config may hold None, bool, .*Write a tuple for a list"):
@@ -92,7 +90,6 @@ def test_fields_that_pydantic_does_not_know(annotation):
         *(tuple[int, float] | None, Annotated[int, Ge(0)] | None, Annotated[tuple[int, ...], Len(2)], float | bool),
         *(FishConfig | TankConfig | None, tuple[AnyConfig | None, ...], pydantic.StrictInt, typing.Tuple[int, ...]),  # noqa: UP006
     ],
-    ids=str,
 )
 def test_all_else_is_allowed(annotation):
     assert list(define(annotation).model_fields) == ["x"]
@@ -108,7 +105,6 @@ def test_all_else_is_allowed(annotation):
         tuple[int, ...] | tuple[float, ...],
         tuple[str, int] | tuple[str, tuple[float, ...]],
     ],
-    ids=str,
 )
 def test_int_or_float_is_refused_because_json_columns_forget_which(annotation):
     with pytest.raises(TypeError, match=r"x: stored numbers forget whether they were int or float; float takes both"):
@@ -205,7 +201,6 @@ def test_settings_of_pydantic_cannot_be_weakened():
         pydantic.Field(1, serialization_alias="y"),
         pydantic.Field(default_factory=lambda: 1),
     ],
-    ids=str,
 )
 def test_aliases_and_factories(field):
     with pytest.raises(TypeError, match=r"x: a config's field has no alias and no default_factory; write the default"):
@@ -215,83 +210,6 @@ def test_aliases_and_factories(field):
 def test_private_fields():
     with pytest.raises(TypeError, match=r"DefinedConfig: private fields are in no record: _hidden\."):
         define(int, 1, _hidden=pydantic.PrivateAttr(1))
-
-
-@pytest.mark.parametrize("mark", [AddedLater, NotIdentity])
-def test_marks_have_brackets(mark):
-    with pytest.raises(TypeError, match=rf"x: write {mark.__name__}\(\.\.\.\), with brackets"):
-        define(Annotated[int, mark], 1)
-
-
-@pytest.mark.parametrize("mark", [AddedLater(neutral=0), NotIdentity()])
-def test_marks_are_of_whole_fields(mark):
-    for annotation in (Annotated[int, mark] | None, tuple[Annotated[int, mark], ...]):
-        with pytest.raises(TypeError, match=r"must mark the whole field: Annotated\[<all of its type>, (AddedL|NotId)"):
-            define(annotation)
-
-
-@pytest.mark.parametrize(
-    ("annotation", "neutral"),
-    [
-        *(
-            (int, 0.5),
-            (int, "0"),
-            (int, None),
-            (int, True),
-            (bool, 0),
-            (float, "0.0"),
-            (float, float("nan")),
-            (str, None),
-        ),
-        *(
-            (Annotated[int, Ge(1)], 0),
-            (Literal["a", "b"], "c"),
-            (tuple[int, ...], [1]),
-            (tuple[int, ...], 1),
-            (None, 0),
-        ),
-        *((FishConfig, 1), (FishConfig, TankConfig()), (FishConfig, {"name": "eel"}), (FishConfig | None, "none")),
-        *((AnyConfig, None), (int, ...), (tuple[tuple[int, str], ...], ((1, 2),))),
-    ],
-)
-def test_neutral_is_a_value_of_the_field(annotation, neutral):
-    with pytest.raises(TypeError, match=r"^DefinedConfig\.x: neutral=.* is no value of the field: "):
-        define(Annotated[annotation, AddedLater(neutral=neutral)])
-
-
-@pytest.mark.parametrize(
-    ("annotation", "neutral"),
-    [
-        (int, 0),
-        (float, 1),
-        (int | None, None),
-        (tuple[int, ...], ()),
-        (FishConfig | None, None),
-        (AnyConfig | None, None),
-    ]
-    + [
-        (annotation, FishConfig(name="eel", length=1.0))
-        for annotation in (FishConfig, AnyConfig, FishConfig | TankConfig)
-    ]
-    + [(FishConfig, {"name": "eel", "length": 1.0}), (TankConfig, TankConfig(fish=FishConfig(name="eel", length=1.0)))],
-)
-def test_neutral_values(annotation, neutral):
-    cls = define(Annotated[annotation, AddedLater(neutral=neutral)])
-    assert cls(x=neutral).identity() == {"kind": "mylab.define"}
-
-
-@pytest.mark.parametrize(
-    ("annotation", "neutral", "unstated"),
-    [
-        (FishConfig, FishConfig(), r"FishConfig\.name, FishConfig\.length"),
-        (AnyConfig | None, FishConfig(name="eel"), r"FishConfig\.length"),
-        (tuple[FishConfig, ...], (FishConfig(length=1.0),), r"FishConfig\.name"),
-        (TankConfig, TankConfig(fish=FishConfig(name="eel")), r"FishConfig\.length"),
-    ],
-)
-def test_a_neutral_config_rests_on_no_default(annotation, neutral, unstated):
-    with pytest.raises(TypeError, match=rf"x: neutral must not rest on defaults; state {unstated}\.$"):
-        define(Annotated[annotation, AddedLater(neutral=neutral)])
 
 
 def test_names_that_are_not_yet_defined():

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
@@ -67,6 +68,16 @@ def change_json(server, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+@contextmanager
+def soon():
+    """What must not wait for the timeout."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        assert time.monotonic() - began < 30
+
+
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -117,9 +128,7 @@ def test_start_attach_stop_start(first_start):
     assert server.status() == Status(False, server.home, version=status.version)
     with pytest.raises(psycopg2.OperationalError):
         query(connection, "select 1")
-    began = time.monotonic()
     assert server.start() == connection, "clients reconnect to the old port"
-    assert time.monotonic() - began < 5
     assert server.status().pid != status.pid
     assert query(connection, "select x from kept") == [(7,)]
 
@@ -223,7 +232,9 @@ def test_recovers_where_the_old_process_id_is_anothers(pg_server):
     lines = pid_file.read_text().splitlines()
     pg_server.stop()
     pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]))
-    assert not pg_server.status().running
+    with open(pg_server.home / ".lock") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # what another process does that looks at the same moment
+        assert not pg_server.status().running
     assert pg_server.stop() is False, "this test is still alive"
     assert query(pg_server.start(), "select 1") == [(1,)]
 
@@ -300,7 +311,7 @@ def test_server_started_by_hand_is_spared(pg_server):
     pg_server.stop()
     embedded._run(pg_ctl, "start", "-w", "-D", data, "-o", port, stdout=subprocess.DEVNULL, **identity)
     try:
-        with pytest.raises(DatabaseUnavailableError, match="lock file .* already exists"):
+        with pytest.raises(DatabaseUnavailableError, match=r"lock file .* already exists"):
             pg_server.start()
         assert (data / "postmaster.pid").exists()
     finally:
@@ -315,8 +326,8 @@ def test_lock_of_a_silent_server_is_respected(pg_server):
             pg_server.start(timeout=0.2)
         assert "server.log ends with" in str(caught.value)
         change_json(pg_server, hostname="elsewhere")
-        with pytest.raises(DatabaseUnavailableError, match="does not let us in"):
-            pg_server.start(timeout=60)
+        with pytest.raises(DatabaseUnavailableError, match="does not let us in"), soon():
+            pg_server.start()
 
 
 def test_other_major_version_is_refused(base):
@@ -354,12 +365,14 @@ def test_unusable_programs_are_passed_over(base, monkeypatch, tmp_path):
 def test_failed_initdb_leaves_nothing(base, monkeypatch):
     programs = base / "programs"
     programs.mkdir()
-    (programs / "initdb").write_text("#!/bin/sh\ntouch $2/half $3/half; echo no space; exit 1\n")
+    (programs / "initdb").write_text("#!/bin/sh\ntouch $2/half; ls -l /proc/$$/fd; echo no space; exit 1\n")
     (programs / "initdb").chmod(0o755)
     monkeypatch.setattr(embedded, "_find_programs", lambda version, identity: programs)
     server = EmbeddedPostgres(base / "failed")
-    with pytest.raises(DatabaseUnavailableError, match="no space"):
+    with pytest.raises(DatabaseUnavailableError, match="no space") as caught:
         server.start()
+    if sys.platform == "linux":
+        assert f"{server.home}/.lock\n" in str(caught.value), "initdb outlives a killed client: it holds the lock too"
     assert {path.name for path in server.home.iterdir()} == {".lock"}
 
 
@@ -440,8 +453,8 @@ def test_wrong_saved_password(pg_server):
     password = pg_server.start().password
     change_json(pg_server, password="wrong")
     try:
-        with pytest.raises(DatabaseError, match="password authentication failed"):
-            pg_server.start(timeout=60)
+        with pytest.raises(DatabaseError, match="password authentication failed"), soon():
+            pg_server.start()
     finally:
         change_json(pg_server, password=password)
 

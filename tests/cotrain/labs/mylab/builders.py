@@ -104,5 +104,13 @@ def unreadable(config: Nowhere) -> int:  # noqa: F821
     return 0
 
 
+def misspelt(config: builders.Nowhere | 3) -> int:  # noqa: F821
+    return 0
+
+
+def ungrammatical(config: "PondConfig |") -> int:  # noqa: F722
+    return 0
+
+
 def _private(config: PondConfig) -> int:
     return 0

@@ -1,0 +1,103 @@
+"""Pictures of what was trained, in one style that is readable in print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's colours, which colour-blind readers tell apart
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def overview_figure(
+    curves: Mapping[str, pd.DataFrame],
+    metrics: Mapping[str, str],
+    test: Mapping[str, Mapping[str, float]],
+    rdms: Mapping[str, NDArray[np.float64]],
+    *,
+    title: str,
+) -> Figure:
+    """Validation curves a task above, test scores as points beside them, RDMs below.
+
+    Args:
+        curves: {label: scores with the columns epoch, task, metric, value} of the validation split.
+        metrics: {task: metric that is drawn}.
+        test: {label: {task: test value of that metric}}.
+        rdms: {name: (stimuli, stimuli)}, on one colour scale each by rank; may be empty.
+        title: Above all.
+
+    Returns:
+        The figure; `figure.savefig(path)` writes it.
+    """
+    from matplotlib.figure import Figure
+
+    columns = max(len(metrics), len(rdms), 1)
+    rows = 2 if rdms else 1
+    figure = Figure(figsize=(4.2 * columns, 3.8 * rows + 0.6), layout="constrained")
+    figure.suptitle(title, fontsize=12)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_visible(False)
+    colour = {label: COLOURS[number % len(COLOURS)] for number, label in enumerate(curves)}
+    for axes, (task, metric) in zip(grid[0], metrics.items(), strict=False):
+        axes.set_visible(True)
+        _draw_curves(axes, task, metric, curves, test, colour)
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    seen = dict(zip(labels, handles, strict=True))
+    for axes in grid[0][1 : len(metrics)]:
+        more, names = axes.get_legend_handles_labels()
+        seen.update({name: handle for name, handle in zip(names, more, strict=True) if name not in seen})
+    figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=len(seen), frameon=False, fontsize=9)
+    if rdms:
+        for axes, (name, matrix) in zip(grid[1], rdms.items(), strict=False):
+            axes.set_visible(True)
+            image = draw_rdm(axes, matrix, name)
+        figure.colorbar(image, ax=list(grid[1]), shrink=0.8, label="dissimilarity (percentile of pairs)")
+    return figure
+
+
+def _draw_curves(
+    axes: Axes,
+    task: str,
+    metric: str,
+    curves: Mapping[str, pd.DataFrame],
+    test: Mapping[str, Mapping[str, float]],
+    colour: Mapping[str, str],
+) -> None:
+    last = 0
+    for label, frame in curves.items():
+        line = frame[(frame.task == task) & (frame.metric == metric)].sort_values("epoch")
+        if len(line):
+            axes.plot(line.epoch, line.value, color=colour[label], lw=1.6, label=label)
+            last = max(last, int(line.epoch.max()))
+    place = last * 1.05 + 0.5
+    for label, scores in test.items():
+        if task in scores:
+            axes.plot(place, scores[task], "o", color=colour[label], ms=6, clip_on=False)
+    axes.axhline(0, color="0.8", lw=0.8, zorder=0)
+    axes.set_title(f"{task}: {metric}", fontsize=10)
+    axes.set_xlabel("epoch (lines: validation; points: test at the best epoch)", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_rdm(axes: Axes, matrix: NDArray[np.float64], name: str) -> Any:
+    """An RDM, its off-diagonal values as percentiles, so that matrices of other scales can be compared by eye."""
+    from scipy.stats import rankdata
+
+    off = ~np.eye(len(matrix), dtype=bool)
+    shown = np.full(matrix.shape, np.nan)
+    shown[off] = 100 * (rankdata(matrix[off]) - 1) / max(1, off.sum() - 1)
+    image = axes.imshow(shown, cmap="viridis", vmin=0, vmax=100, interpolation="nearest")
+    axes.set_title(name, fontsize=10)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlabel(f"{len(matrix)} test stimuli", fontsize=8)
+    return image

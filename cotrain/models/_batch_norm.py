@@ -1,0 +1,63 @@
+"""Batch norm with statistics of its own for each task.
+
+Tasks that alternate show the backbone images of different brightness, contrast and content. A batch norm that they
+share is trained with the statistics of one task's batch and evaluated with a blend of all tasks': what was learnt and
+what is tested differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
+
+
+class TaskBatchNorm(nn.Module):
+    """One gain and bias for all tasks; running mean and variance for each.
+
+    Args:
+        norm: The batch norm that it stands for; its parameters are taken over.
+        tasks: Their names.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.weight, self.bias = norm.weight, norm.bias
+        self.eps, self.momentum = norm.eps, norm.momentum
+        self.tasks, self.active = tuple(tasks), tasks[0]
+        self.register_buffer("means", torch.zeros(len(tasks), norm.num_features))
+        self.register_buffer("variances", torch.ones(len(tasks), norm.num_features))
+
+    def forward(
+        self, features: Float[Tensor, "images channels height width"]
+    ) -> Float[Tensor, "images channels height width"]:
+        """Normalised by the batch in training, by the active task's running statistics in evaluation."""
+        row = self.tasks.index(self.active)
+        return batch_norm(
+            features,
+            self.get_buffer("means")[row],
+            self.get_buffer("variances")[row],
+            self.weight,
+            self.bias,
+            self.training,
+            0.1 if self.momentum is None else self.momentum,
+            self.eps,
+        )
+
+
+def per_task(network: nn.Module, tasks: Sequence[str]) -> None:
+    """Replace every batch norm of a network, in place."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, TaskBatchNorm(child, tasks))
+
+
+def activate(network: nn.Module, task: str) -> None:
+    """Say whose statistics come next."""
+    for module in network.modules():
+        if isinstance(module, TaskBatchNorm):
+            module.active = task

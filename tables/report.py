@@ -1,0 +1,101 @@
+"""A recipe's results: a table of test scores with the query behind it, and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cotrain.analysis import overview_figure
+from cotrain.dissimilarity import pairs, rdm
+from cotrain.errors import DatabaseError
+from cotrain.resolve import build
+from cotrain.tables import queries
+from cotrain.tables.runs import Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tasks import PRIMARY_METRIC, DataInfo
+from cotrain.training import load_state, predict
+
+METRICS = tuple(PRIMARY_METRIC.values())
+
+
+def text(recipe: str) -> str:
+    """Question, table of primary test scores (mean over seeds) and the query that made it."""
+    scores = queries.test_scores(queries.runs(recipe=recipe))
+    if not len(scores):
+        raise DatabaseError(
+            f"No run of {recipe} is finished yet. `cotrain work` trains them; `cotrain ls` shows how far."
+        )
+    shown = scores[(scores.session == "") & scores.metric.isin(METRICS)].copy()
+    shown["column"] = shown.task + " " + shown.metric
+    mean = shown.pivot_table(index="label", columns="column", values="value", aggfunc="mean")
+    mean.insert(0, "seeds", shown.groupby("label").seed.nunique())
+    mean = mean.loc[[label for label in queries.labels(recipe) if label in mean.index]]
+    mean.index.name = mean.columns.name = None
+    question = (Recipe() & {"recipe": recipe}).fetch1("question")
+    return "\n".join(
+        [
+            question,
+            "",
+            "Test scores of the epoch that validation chose, mean over seeds:",
+            mean.to_string(float_format="{:.3f}".format, na_rep="-"),
+            "",
+            "The query:",
+            "    from cotrain.tables.runs import RecipeRun, TrainedModel",
+            f'    runs = RecipeRun & {{"recipe": "{recipe}"}}',
+            '    (TrainedModel.Score & {"split": "test", "session": ""}) * runs',
+        ]
+    )
+
+
+def draw(recipe: str, path: Path) -> None:
+    """Curves of every finished run (of the lowest seed) and RDMs of the test stimuli, as a PNG file."""
+    first: dict[str, dict[str, str]] = {}
+    rows = ((RecipeRun() & {"recipe": recipe}) * TrainedModel().proj() * Run().proj("seed")).to_dicts()
+    for row in sorted(rows, key=lambda row: (row["place"], row["seed"])):
+        first.setdefault(row["label"], {"run_key": row["run_key"]})
+    if not first:
+        raise DatabaseError(f"No run of {recipe} is finished yet.")
+    curves, test, metrics = {}, {}, {}
+    for label, key in first.items():
+        frame = queries.curves(key)
+        curves[label] = frame[(frame.split == "validation") & (frame.session == "")]
+        scores = queries.test_scores(queries.runs() & key)
+        scores = scores[(scores.session == "") & scores.metric.isin(METRICS)]
+        test[label] = dict(zip(scores.task, scores.value, strict=True))
+        metrics.update(dict(zip(scores.task, scores.metric, strict=True)))
+    question = (Recipe() & {"recipe": recipe}).fetch1("question")
+    figure = overview_figure(curves, metrics, test, _rdms(first), title=question)
+    figure.savefig(path, dpi=150)
+
+
+def _rdms(runs: dict[str, dict[str, str]]) -> dict[str, NDArray[np.float64]]:
+    """The target RDM of the test stimuli and that of each run which learnt it."""
+    import torch
+
+    found: dict[str, NDArray[np.float64]] = {}
+    for label, key in runs.items():
+        infos = DataInfo.from_record((TrainedModel() & key).fetch1("data_info"))
+        task = next((name for name, info in infos.tasks.items() if info.kind == "rdm"), None)
+        if task is None:
+            continue
+        experiment = Run.load(key)
+        data = build(experiment.data, seed=experiment.seed)
+        source = data.splits["test"][task][""]
+        model = load_trained(key)
+        predicted = rdm(predict(model, source, task, "", torch.device("cpu")).double())
+        score = np.corrcoef(pairs(predicted), pairs(source.targets.double()))[0, 1]
+        found.setdefault(f"{task}: target", source.targets.double().numpy())
+        found[f"{label} (r = {score:.2f})"] = predicted.numpy()
+    return found
+
+
+def load_trained(key: dict[str, Any]) -> Any:
+    """The trained model of a run from the store, on the CPU, in evaluation mode; its data are not needed."""
+    row = (TrainedModel() & key).fetch1()
+    experiment = Run.load(key)
+    model = build(experiment.model, DataInfo.from_record(row["data_info"]), seed=experiment.seed)
+    with row["state"].open(mode="rb") as file:
+        model.load_state_dict(load_state(file)["model"])
+    return model.eval()

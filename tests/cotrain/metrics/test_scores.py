@@ -1,0 +1,157 @@
+"""Scores equal those of scikit-learn and SciPy, with unknown responses left out and edge cases decided."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score
+
+from cotrain.metrics import classification_scores, neural_scores, neuron_correlations, rdm_scores
+from cotrain.tasks import KINDS, PRIMARY_METRIC
+
+FEW = settings(max_examples=25, deadline=None)
+SEEDS = st.integers(0, 10_000)
+
+
+def responses(seed=0, images=30, neurons=6, unknown=0.0):
+    """(output, responses), float32; a share of the responses is NaN."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0, 2, (images, neurons))
+    output = truth + rng.normal(0, 3, (images, neurons))
+    truth[rng.random(truth.shape) < unknown] = math.nan
+    return torch.tensor(output, dtype=torch.float32), torch.tensor(truth, dtype=torch.float32)
+
+
+def by_scipy(output, truth):
+    """pearsonr of each neuron over the images with a response."""
+    known = ~np.isnan(truth.numpy())
+    columns = zip(output.double().numpy().T, truth.double().numpy().T, known.T, strict=True)
+    return [pearsonr(a[where], b[where]).statistic for a, b, where in columns]
+
+
+def square(seed=0, stimuli=8, units=20):
+    return torch.tensor(np.random.default_rng(seed).normal(0, 1, (stimuli, units)), dtype=torch.float32)
+
+
+def target(seed=1, stimuli=8):
+    return torch.tensor(squareform(pdist(np.random.default_rng(seed).normal(0, 1, (stimuli, 5)))), dtype=torch.float32)
+
+
+@FEW
+@given(seed=SEEDS, images=st.integers(1, 40))
+def test_accuracy_is_that_of_scikit_learn(seed, images):
+    rng = np.random.default_rng(seed)
+    output, labels = rng.normal(0, 1, (images, 4)), rng.integers(0, 4, images)
+    found = dict(classification_scores(torch.tensor(output), torch.tensor(labels)))
+    assert found == {"accuracy": pytest.approx(accuracy_score(labels, output.argmax(1)))}
+
+
+@FEW
+@given(seed=SEEDS, unknown=st.sampled_from([0.0, 0.1, 0.5]))
+def test_each_neuron_has_the_pearson_correlation_over_its_known_images(seed, unknown):
+    output, truth = responses(seed, unknown=unknown)
+    found = neuron_correlations(output, truth)
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found.numpy(), by_scipy(output, truth), atol=1e-10)
+
+
+@pytest.mark.parametrize("level", [1e2, 1e4, -1e4])
+def test_a_large_level_of_responses_or_predictions_does_not_spoil_the_correlation(level):
+    output, truth = responses(images=200)
+    high, tall = output + level, truth + level
+    np.testing.assert_allclose(neuron_correlations(high, tall).numpy(), by_scipy(high, tall), atol=1e-9)
+    np.testing.assert_allclose(neuron_correlations(high, tall).numpy(), by_scipy(output, truth), atol=2e-3)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e8])
+def test_the_unit_of_the_responses_does_not_matter(scale):
+    output, truth = responses()
+    expected = neuron_correlations(output, truth)
+    torch.testing.assert_close(neuron_correlations(output * scale, truth), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(neuron_correlations(-output, truth * scale), -expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e4, -3e-9])
+def test_a_constant_prediction_scores_0_and_a_constant_response_has_no_score(constant):
+    output, truth = responses()
+    output[:, 0] = constant
+    truth[:, 1] = constant
+    output[:, 2], truth[:, 2] = constant, constant
+    found = neuron_correlations(output, truth)
+    assert found[0] == 0 and found[1:3].isnan().all() and not found[3:].isnan().any()
+
+
+def test_a_prediction_that_varies_only_where_nothing_is_known_is_constant():
+    output, truth = responses()
+    output[1:, 0] = 0.3
+    truth[0, 0] = math.nan
+    assert neuron_correlations(output, truth)[0] == 0
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_a_neuron_with_fewer_than_two_known_images_has_no_score(known):
+    output, truth = responses()
+    truth[known:, 0] = math.nan
+    found = neuron_correlations(output, truth)
+    assert found[0].isnan() == (known < 2) and not found[1:].isnan().any()
+    assert known < 2 or abs(found[0].item()) == pytest.approx(1)
+
+
+@FEW
+@given(seed=SEEDS, neurons=st.integers(1, 9))
+def test_a_task_has_the_median_and_the_mean_over_neurons_with_a_score(seed, neurons):
+    values = np.random.default_rng(seed).uniform(-1, 1, neurons)
+    with_gaps = torch.tensor(np.r_[math.nan, values, math.nan])
+    found = dict(neural_scores(with_gaps))
+    assert found == {"correlation": pytest.approx(np.median(values)), "correlation_mean": pytest.approx(values.mean())}
+
+
+@pytest.mark.parametrize("neurons", [0, 3])
+def test_without_any_scored_neuron_the_score_is_nan(neurons):
+    found = dict(neural_scores(torch.full((neurons,), math.nan, dtype=torch.float64)))
+    assert math.isnan(found["correlation"]) and math.isnan(found["correlation_mean"])
+
+
+@FEW
+@given(seed=SEEDS)
+def test_rdms_are_compared_as_scipy_does(seed):
+    features, wanted = square(seed), target(seed + 1)
+    found, upper = pdist(features.double().numpy(), "correlation"), wanted.double().numpy()[np.triu_indices(8, 1)]
+    assert dict(rdm_scores(features, wanted)) == {
+        "spearman": pytest.approx(spearmanr(found, upper).statistic, abs=1e-9),
+        "pearson": pytest.approx(pearsonr(found, upper).statistic, abs=1e-9),
+    }
+
+
+def test_rdm_scores_see_ranks_and_only_pearson_sees_distances():
+    wanted = torch.tensor(squareform(pdist(square().double().numpy(), "correlation")))
+    found = dict(rdm_scores(square(), wanted**5))
+    assert found["spearman"] == pytest.approx(1) and found["pearson"] < 0.999
+
+
+@pytest.mark.parametrize("which", ["features", "target"])
+def test_an_rdm_without_differences_has_no_rank_correlation(which):
+    features = torch.full((8, 20), 0.3) if which == "features" else square()
+    wanted = torch.full((8, 8), 0.7) if which == "target" else target()
+    found = dict(rdm_scores(features, wanted))
+    assert math.isnan(found["spearman"]) and found["pearson"] == pytest.approx(0, abs=1e-6)
+
+
+def test_three_stimuli_are_enough_for_an_rdm_score():
+    assert -1 <= dict(rdm_scores(square(stimuli=3), target(stimuli=3)))["spearman"] <= 1
+
+
+def test_each_kind_of_task_has_its_primary_metric():
+    names = {
+        "classification": classification_scores(torch.eye(3), torch.arange(3)),
+        "neural": neural_scores(torch.ones(3)),
+        "rdm": rdm_scores(square(), target()),
+    }
+    assert set(names) == set(KINDS)
+    for kind, scores in names.items():
+        assert PRIMARY_METRIC[kind] in dict(scores), kind

@@ -199,7 +199,8 @@ def _show(options: argparse.Namespace) -> int:
             )
             print(
                 f"attempt {attempt['attempt']}: {attempt['status']} on {attempt['host']} ({attempt['device']}), "
-                f"cotrain {attempt['cotrain_version']}, Python {attempt['python_version']}; {commits or 'no repository'}"
+                f"cotrain {attempt['cotrain_version']}, Python {attempt['python_version']}; "
+                f"{commits or 'no repository'}"
             )
             if attempt["error"]:
                 print(f"  {attempt['error']}")

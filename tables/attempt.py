@@ -40,7 +40,7 @@ class DatabaseSink(ScoreSink):
         self._insert([score for score in history if score.epoch not in told])
         Attempt.update1({**self.attempt, "epoch": last})
 
-    def epoch(self, epoch: int, scores: Sequence[Score], seconds: float) -> None:  # noqa: ARG002
+    def epoch(self, epoch: int, scores: Sequence[Score], seconds: float) -> None:
         """Add the rows of an epoch."""
         self._insert(scores)
         Attempt.update1({**self.attempt, "epoch": epoch})

@@ -89,10 +89,7 @@ class SessionReadout(nn.Module):
         if not self.training:
             return mu.expand(images, -1, -1)
         noise = torch.randn(images, *mu.shape, device=mu.device, dtype=mu.dtype)
-        if self.sigma.ndim == 3:
-            offset = torch.einsum("nij,bnj->bni", self.sigma, noise)
-        else:
-            offset = self.sigma * noise
+        offset = torch.einsum("nij,bnj->bni", self.sigma, noise) if self.sigma.ndim == 3 else self.sigma * noise
         return (mu + offset).clamp(-1, 1)
 
     def forward(self, features: Float[Tensor, "images channels height width"]) -> Float[Tensor, "images neurons"]:

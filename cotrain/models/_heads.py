@@ -24,7 +24,7 @@ class Head(nn.Module, ABC):
     def forward(self, features: Tensor, session: str) -> Tensor:
         """The output for a batch of features of a session ("" where the task has none)."""
 
-    def penalty(self, session: str) -> Tensor | None:  # noqa: ARG002 - subclasses need it
+    def penalty(self, session: str) -> Tensor | None:
         """A regulariser that is added once an optimiser step in which the session was seen; None for none."""
         return None
 
@@ -44,7 +44,7 @@ class LinearHead(Head):
         self.average = pool == "average"
         self.linear = nn.Linear(features[0] if self.average else _size(features), classes)
 
-    def forward(self, features: Float[Tensor, "images ..."], session: str) -> Float[Tensor, "images classes"]:  # noqa: ARG002
+    def forward(self, features: Float[Tensor, "images ..."], session: str) -> Float[Tensor, "images classes"]:
         """Class scores (logits)."""
         return self.linear(_pooled(features) if self.average else features.flatten(1))  # type: ignore[no-any-return]
 
@@ -63,7 +63,7 @@ class RdmHead(Head):
         super().__init__()
         self.average = pool == "average"
 
-    def forward(self, features: Float[Tensor, "stimuli ..."], session: str) -> Float[Tensor, "stimuli features"]:  # noqa: ARG002
+    def forward(self, features: Float[Tensor, "stimuli ..."], session: str) -> Float[Tensor, "stimuli features"]:
         """One vector a stimulus."""
         return _pooled(features) if self.average else features.flatten(1)
 

@@ -174,7 +174,8 @@ def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task:
             features = tapped(backbone, entry(torch.zeros(1, *info.image_shape)), [task.tap])[task.tap]
     except RuntimeError as error:
         raise ModelError(
-            f"Task {task.name!r}: images of {info.image_shape} do not pass through the backbone up to {task.tap!r}: {error}"
+            f"Task {task.name!r}: images of {info.image_shape} do not pass through the backbone up to {task.tap!r}: "
+            f"{error}"
         ) from None
     finally:
         backbone.train(was_training)

@@ -75,8 +75,8 @@ class RunFolder:
         free = shutil.disk_usage(self.path).free
         if free < size:
             raise RunFolderError(
-                f"The disk of {self.path} has {free / 1e6:.0f} MB free; this run's checkpoints need {size / 1e6:.0f} MB. "
-                "Free some space, or name another folder."
+                f"The disk of {self.path} has {free / 1e6:.0f} MB free; this run's checkpoints need "
+                f"{size / 1e6:.0f} MB. Free some space, or name another folder."
             )
 
     def save(self, path: Path, state: dict[str, Any]) -> None:
@@ -93,8 +93,8 @@ class RunFolder:
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise RunFolderError(
-                f"{path} could not be written: {'the disk is full' if full else error.strerror}. Earlier checkpoints are "
-                "whole: make room and start the same command again, and training goes on from the last of them."
+                f"{path} could not be written: {'the disk is full' if full else error.strerror}. Earlier checkpoints "
+                "are whole: make room and start the same command again, and training goes on from the last of them."
             ) from None
 
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:

@@ -276,8 +276,8 @@ class _Run:
             for session, (total, count) in sums.items():
                 if not math.isfinite(total):
                     raise TrainingError(
-                        f"The loss of task {task!r} is not finite in epoch {epoch}. The checkpoint of the epoch before is "
-                        "kept. Lower the learning rate, or set clip_norm."
+                        f"The loss of task {task!r} is not finite in epoch {epoch}. The checkpoint of the epoch "
+                        "before is kept. Lower the learning rate, or set clip_norm."
                     )
                 if session and count:
                     scores.append(Score(epoch, task, session, "train", "loss", total / count))

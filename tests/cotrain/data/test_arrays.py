@@ -1,0 +1,216 @@
+"""An NPZ file becomes tasks with one split; whatever is wrong in it is named before anything is trained."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cotrain.data import (
+    ArraysConfig,
+    Data,
+    LabelArrayConfig,
+    RdmArrayConfig,
+    ResponseArrayConfig,
+    ResponseRdmConfig,
+    SplitConfig,
+    arrays,
+)
+from cotrain.errors import DataError
+from cotrain.tasks import SPLITS
+
+NUMBER = 60
+OBJECTS = LabelArrayConfig(task="objects")
+V4 = ResponseArrayConfig(task="v4", session="monday", responses="spikes")
+IT = RdmArrayConfig(task="it", rdm="distances")
+V4_RDM = ResponseRdmConfig(task="v4_rdm", responses="counts")
+GIVEN = LabelArrayConfig(task="objects", test_labels="test_labels")
+NO_TEST = SplitConfig(test=0.0)
+
+
+def content() -> dict[str, np.ndarray]:
+    """Images of 3 classes with responses, single trials and an RDM."""
+    random = np.random.default_rng(0)
+    points = random.normal(size=(NUMBER, 4))
+    trials = random.poisson(3.0, (NUMBER, 5, 6)).astype(np.float64)
+    trials[::7, 3:] = np.nan
+    return {
+        "images": random.integers(0, 256, (NUMBER, 9, 8), np.uint8),
+        "labels": np.arange(NUMBER) % 3,
+        "class_names": np.array(["cat", "dog", "fish"]),
+        "spikes": trials,
+        "counts": random.normal(5.0, 2.0, (NUMBER, 6)),
+        "distances": np.linalg.norm(points[:, None] - points[None], axis=2),
+        "test_images": random.integers(0, 256, (12, 9, 8), np.uint8),
+        "test_labels": np.arange(12) % 3,
+    }
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch) -> Callable[..., Data]:
+    """Write the arrays, some of them changed (None: left out), and read them as the tasks given."""
+    monkeypatch.setenv("COTRAIN_DATA", str(tmp_path))
+
+    def write_and_read(*tasks, changes=None, seed=0, **fields) -> Data:
+        held = {name: array for name, array in (content() | (changes or {})).items() if array is not None}
+        np.savez(tmp_path / "some.npz", **held)
+        return arrays(ArraysConfig(path="some.npz", tasks=tasks, **fields), seed=seed)
+
+    return write_and_read
+
+
+def whole(data: Data, task: str, session: str = "") -> dict[str, np.ndarray]:
+    """Targets of each split by the bytes of their image."""
+    return {
+        image.tobytes(): (split, target)
+        for split in SPLITS
+        for source in [data.splits[split][task][session]]
+        for image, target in zip(source.images.numpy(), source.targets.numpy(), strict=True)
+    }
+
+
+def rows_of(data: Data, split: str, task: str, session: str = "") -> list[int]:
+    """Which images of the file stand in a split."""
+    place = {image.tobytes(): row for row, image in enumerate(content()["images"])}
+    return [place[image.tobytes()] for image in data.splits[split][task][session].images.numpy()]
+
+
+def test_all_kinds_of_tasks_share_one_split(load):
+    data, file = load(OBJECTS, V4, IT, V4_RDM), content()
+    assert {task: info.kind for task, info in data.info.tasks.items()} == {
+        "objects": "classification",
+        "v4": "neural",
+        "it": "rdm",
+        "v4_rdm": "rdm",
+    }
+    assert data.info.task("objects").class_names == ("cat", "dog", "fish")
+    assert data.info.task("v4").image_shape == (1, 9, 8)
+    seen = []
+    for split in SPLITS:
+        rows = rows_of(data, split, "objects")
+        seen += rows
+        held = data.splits[split]
+        for task in data.info.tasks:
+            (source,) = held[task].values()
+            assert torch.equal(source.images, held["objects"][""].images)
+        np.testing.assert_array_equal(held["objects"][""].targets, file["labels"][rows])
+        np.testing.assert_allclose(held["it"][""].targets, file["distances"][np.ix_(rows, rows)], rtol=1e-6)
+    assert sorted(seen) == list(range(NUMBER))
+
+
+def test_classes_are_split_in_equal_shares_and_by_the_seed(load):
+    config = SplitConfig(validation=0.2, test=0.25)
+    data = load(OBJECTS, split=config)
+    for split, number in {"train": 11, "validation": 4, "test": 5}.items():
+        assert data.splits[split]["objects"][""].targets.bincount().tolist() == [number] * 3
+    assert load(OBJECTS, split=config).info.fingerprint == data.info.fingerprint
+    assert load(OBJECTS, split=config, seed=1).info.fingerprint != data.info.fingerprint
+
+
+def test_repeats_are_averaged_over_those_that_are_there(load):
+    task = V4.replace(standardise=False)
+    data, trials = load(task), content()["spikes"]
+    for split in SPLITS:
+        rows, source = rows_of(data, split, "v4", "monday"), data.splits[split]["v4"]["monday"]
+        np.testing.assert_allclose(source.targets, np.nanmean(trials, axis=1)[rows], rtol=1e-6)
+        np.testing.assert_array_equal(source.repeats, trials[rows])
+    assert data.info.task("v4").sessions["monday"].lowest_response >= 0
+
+
+def test_a_stimulus_without_any_repeat_stays_unknown(load):
+    spikes = content()["spikes"]
+    spikes[5, :, 2] = np.nan
+    data = load(V4, changes={"spikes": spikes})
+    held = {
+        row: data.splits[s]["v4"]["monday"].targets[at]
+        for s in SPLITS
+        for at, row in enumerate(rows_of(data, s, "v4", "monday"))
+    }
+    assert held[5].isnan().tolist() == [False, False, True, False, False, False]
+    assert sum(int(target.isnan().sum()) for target in held.values()) == 1
+
+
+def test_standardised_responses_use_training_images_alone(load):
+    spikes = content()["spikes"]
+    spikes[:, :, 4] = 2.0  # a neuron that always fires alike is centred
+    data = load(V4, changes={"spikes": spikes})
+    train = np.nanmean(spikes, axis=1)[rows_of(data, "train", "v4", "monday")]
+    mean, spread = train.mean(0), train.std(0)
+    spread[4] = 1.0
+    for split in SPLITS:
+        rows, source = rows_of(data, split, "v4", "monday"), data.splits[split]["v4"]["monday"]
+        expected = (spikes[rows] - mean) / spread
+        np.testing.assert_allclose(source.repeats, expected, atol=1e-5)
+        np.testing.assert_allclose(source.targets, np.nanmean(expected, axis=1), atol=1e-5)
+    outliers = spikes.copy()
+    outliers[rows_of(data, "test", "v4", "monday")] *= 1000
+    again = load(V4, changes={"spikes": outliers})
+    assert torch.equal(again.splits["train"]["v4"]["monday"].targets, data.splits["train"]["v4"]["monday"].targets)
+
+
+def test_responses_with_and_without_an_axis_of_repeats(load):
+    plain = ResponseArrayConfig(task="v4", session="monday", responses="counts")
+    source = load(plain).splits["train"]["v4"]["monday"]
+    assert source.repeats is None
+    np.testing.assert_allclose(source.targets.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(source.targets.std(0, correction=0), 1, rtol=1e-5)
+    integers = load(plain, changes={"counts": content()["counts"].astype(np.int16)})
+    assert integers.splits["train"]["v4"]["monday"].targets.dtype == torch.float32
+
+
+def test_the_rdm_of_responses_is_that_of_standardised_ones(load):
+    data, counts = load(V4_RDM), content()["counts"]
+    train = counts[rows_of(data, "train", "v4_rdm")]
+    for split in SPLITS:
+        rows = rows_of(data, split, "v4_rdm")
+        expected = 1 - np.corrcoef((counts[rows] - train.mean(0)) / train.std(0))
+        np.testing.assert_allclose(data.splits[split]["v4_rdm"][""].targets, expected, atol=1e-5)
+
+
+def test_equal_images_stay_in_one_split(load):
+    images = content()["images"]
+    images[40:] = images[:20]
+    data = load(V4, changes={"images": images})
+    where = [{image.tobytes() for image in data.splits[split]["v4"]["monday"].images.numpy()} for split in SPLITS]
+    assert sum(map(len, where)) == len(set.union(*where)) == 40
+    assert sum(data.info.task("v4").sessions["monday"].stimuli.values()) == NUMBER
+
+
+def test_images_that_only_become_equal_when_scaled_stay_together(load):
+    images = np.repeat(content()["images"][:, :1, :1], 9, axis=1).repeat(8, axis=2)  # plain, with equal ones
+    assert load(V4, changes={"images": images}, size=3).info.task("v4").image_shape == (1, 3, 3)
+
+
+@pytest.mark.parametrize("layout", [(0, 1, 2, 3), (0, 3, 1, 2)])
+def test_colour_may_be_first_or_last_and_can_be_scaled_and_made_grey(load, layout):
+    colour = np.random.default_rng(1).integers(0, 256, (NUMBER, 12, 12, 3), np.uint8)
+    changes = {"images": colour.transpose(layout)}
+    data = load(OBJECTS, changes=changes)
+    images = data.splits["test"]["objects"][""].images
+    assert images.shape[1:] == (3, 12, 12)
+    assert {image.numpy().tobytes() for image in images} <= {image.tobytes() for image in colour.transpose(0, 3, 1, 2)}
+    small = load(OBJECTS, changes=changes, size=6, grey=True)
+    assert small.info.task("objects").image_shape == (1, 6, 6)
+    luma = (colour @ [0.299, 0.587, 0.114]).mean() / 255
+    assert small.info.task("objects").image_mean[0] == pytest.approx(luma, abs=0.02)
+
+
+def test_float_images_are_the_same_as_bytes(load):
+    floats = load(OBJECTS, changes={"images": (content()["images"] / 255).astype(np.float32)})
+    assert floats.info.fingerprint == load(OBJECTS).info.fingerprint
+
+
+def test_a_given_test_set_is_kept(load):
+    data = load(GIVEN, test_images="test_images", split=NO_TEST, size=4)
+    assert data.info.task("objects").sessions[""].stimuli == {"train": 51, "validation": 9, "test": 12}
+    np.testing.assert_array_equal(data.splits["test"]["objects"][""].targets, content()["test_labels"])
+
+
+def test_sessions_of_one_task(load):
+    other = ResponseArrayConfig(task="v4", session="tuesday", responses="counts")
+    assert list(load(V4, other).info.task("v4").sessions) == ["monday", "tuesday"]

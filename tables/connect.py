@@ -53,6 +53,8 @@ def connect(*, home: Path | None = None, schema: str | None = None) -> None:
             f"{str(error).strip().splitlines()[0]}. Is the server running, and are DJ_HOST, DJ_USER and DJ_PASS right?"
         ) from None
     with _declaring(connection):
+        # bound anew: DataJoint would keep to the connection, and the schema, of an earlier call
+        configs.schema.database = runs.TrainedModel._jobs = None
         configs.schema.activate(name, connection=connection)
         # declared lazily otherwise, and two workers that do so at once collide
         assert runs.TrainedModel.jobs is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -87,8 +86,7 @@ def arrays(config: ArraysConfig, *, seed: int) -> Data:
     """
     if not config.tasks:
         raise DataError(f"{config.path}: name at least one task.")
-    with _open(config.path) as file:
-        held = {name: _array(file, name, config.path) for name in _names(config)}
+    held = _read(config)
     images = _images(held, config, config.images)
     labels = [held[task.labels] for task in config.tasks if isinstance(task, LabelArrayConfig)]
     for array in labels:
@@ -111,17 +109,18 @@ def arrays(config: ArraysConfig, *, seed: int) -> Data:
     return assemble(splits)
 
 
-def _open(path: str) -> Any:
-    place = data_folder() / path
+def _read(config: ArraysConfig) -> dict[str, NDArray[Any]]:
+    place = data_folder() / config.path
     if not place.is_file():
-        raise DataError(f"There is no data file {place}. Set COTRAIN_DATA to the folder that holds {Path(path).name}.")
+        raise DataError(f"There is no data file {place}. Set COTRAIN_DATA to the folder that holds {place.name}.")
     try:
-        file = np.load(place, allow_pickle=False)
+        with place.open("rb") as opened:  # numpy.load alone leaves a truncated file open
+            file = np.load(opened, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise DataError(f"{place} is no NPZ file: it holds one array. Write it with numpy.savez.")
+            return {name: _array(file, name, config.path) for name in _names(config)}
     except DAMAGE as error:
         raise DataError(f"{place} is no readable NPZ file: {error}") from None
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise DataError(f"{place} is no NPZ file: it holds one array without a name. Write it with numpy.savez.")
-    return file
 
 
 def _names(config: ArraysConfig) -> list[str]:

@@ -40,7 +40,8 @@ def neuron_correlations(
     a, b = (torch.where(known, values - values.sum(0) / count, 0) for values in (a, b))
     norms = a.square().sum(0).sqrt() * b.square().sum(0).sqrt()
     r = (a * b).sum(0) / norms.clamp_min(1e-300)
-    r = torch.where(_constant(output, known), 0.0, r)
+    # a prediction that is constant or not a number predicts nothing; it must not be left out of a median
+    r = torch.where(_constant(output, known) | torch.isnan(r), 0.0, r)
     return torch.where(_constant(responses, known), torch.nan, r)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
@@ -121,8 +120,3 @@ def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
         paths = [path for path in modules if path and path.count(".") <= max(1, tap.count("."))]
         raise ModelError(f"The backbone has no tap {tap!r}.{did_you_mean(tap, paths)}")
     return modules[tap]
-
-
-def feature_size(shape: Sequence[int]) -> int:
-    """Numbers an image, from the shape of its features."""
-    return math.prod(shape)

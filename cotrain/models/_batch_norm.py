@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
@@ -19,7 +18,7 @@ class TaskBatchNorm(nn.Module):
     """One gain and bias for all tasks; running mean and variance for each.
 
     Args:
-        norm: The batch norm that it stands for; its parameters are taken over.
+        norm: The batch norm that it stands for; its parameters are taken over, and its statistics for each task.
         tasks: Their names.
     """
 
@@ -27,19 +26,19 @@ class TaskBatchNorm(nn.Module):
         super().__init__()
         self.weight, self.bias = norm.weight, norm.bias
         self.eps, self.momentum = norm.eps, norm.momentum
-        self.tasks, self.active = tuple(tasks), tasks[0]
-        self.register_buffer("means", torch.zeros(len(tasks), norm.num_features))
-        self.register_buffer("variances", torch.ones(len(tasks), norm.num_features))
+        self.active = tasks[0]
+        for task in tasks:  # by name: a state must not load into a model whose tasks stand in another order
+            self.register_buffer(f"mean_{task}", norm.get_buffer("running_mean").clone())
+            self.register_buffer(f"variance_{task}", norm.get_buffer("running_var").clone())
 
     def forward(
         self, features: Float[Tensor, "images channels height width"]
     ) -> Float[Tensor, "images channels height width"]:
         """Normalised by the batch in training, by the active task's running statistics in evaluation."""
-        row = self.tasks.index(self.active)
         return batch_norm(
             features,
-            self.get_buffer("means")[row],
-            self.get_buffer("variances")[row],
+            self.get_buffer(f"mean_{self.active}"),
+            self.get_buffer(f"variance_{self.active}"),
             self.weight,
             self.bias,
             self.training,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from cotrain.errors import ModelError, did_you_mean
 from cotrain.models._backbone import SmallCnnConfig, find_tap, input_channels, tapped
 from cotrain.models._batch_norm import activate, per_task
 from cotrain.models._heads import Head
-from cotrain.resolve import AnyConfig, build
+from cotrain.resolve import AnyConfig, build, resolve
 from cotrain.seeds import derive_seed
 from cotrain.tasks import DataInfo, TaskConfig, TaskInfo
 
@@ -30,7 +31,8 @@ class SharedBackboneConfig(Config):
 
 
 class ImageInput(nn.Module):
-    """uint8 pixels, or floats in 0..1, to what the backbone takes: its channels, zero mean and unit variance.
+    """uint8 pixels, or floats in 0..1, to what the backbone takes: zero mean and unit variance a channel of the image,
+    then the backbone's number of channels.
 
     Mean and standard deviation are those of the task's training images; they belong to the model, so that it can be
     shown any image later without the data.
@@ -44,8 +46,9 @@ class ImageInput(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "images channels height width"] | Tensor
-    ) -> Float[Tensor, "images channels height width"]:
-        """Normalised images; grey ones are repeated for a colour backbone, colour ones averaged for a grey one."""
+    ) -> Float[Tensor, "images backbone_channels height width"]:
+        """Normalised images; grey ones are repeated for a colour backbone, the channels of colour ones averaged for a
+        grey one."""
         if images.ndim != 4 or images.shape[1] != self.image_channels:
             raise ModelError(
                 f"Expected images ({self.image_channels} channels) as (images, channels, height, width), found "
@@ -152,6 +155,7 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
         heads, objectives = {}, {}
         for task in config.tasks:
             known = info.task(task.name)
+            _require_builders(task)
             find_tap(backbone, task.tap)
             shape = _feature_shape(backbone, inputs[task.name], known, task)
             generator.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
@@ -163,6 +167,14 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
                     "output='elu' or 'softplus'."
                 )
     return MultiTaskModel(backbone, {task.name: task.tap for task in config.tasks}, inputs, heads, objectives)
+
+
+def _require_builders(task: TaskConfig) -> None:
+    """Head and objective are both configs of any builder; exchanged, they would fail far from here."""
+    for config, is_head in ((task.head, True), (task.objective, False)):
+        if ("features" in inspect.signature(resolve(config.kind)).parameters) != is_head:
+            field = "head" if is_head else "objective"
+            raise ModelError(f"Task {task.name!r}: {config.kind} is no {field}; look at the field {field!r} again.")
 
 
 def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task: TaskConfig) -> tuple[int, ...]:

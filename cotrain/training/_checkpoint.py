@@ -21,6 +21,7 @@ from cotrain.training._sinks import write_atomically
 log = logging.getLogger(__name__)
 
 KEPT = 2
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class RunFolder:
@@ -62,6 +63,8 @@ class RunFolder:
                 raise RunFolderError(
                     f"Another process trains in {self.path}. Wait for it, or name another folder."
                 ) from None
+            for left in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):  # by a process that was killed
+                left.unlink()
             yield
         finally:
             os.close(lock)
@@ -91,17 +94,16 @@ class RunFolder:
         try:
             write_atomically(path, buffer.getbuffer())
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            raise RunFolderError(
-                f"{path} could not be written: {'the disk is full' if full else error.strerror}. Earlier checkpoints "
-                "are whole: make room and start the same command again, and training goes on from the last of them."
-            ) from None
+            raise not_written(path, error) from None
 
     def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
         """Write the state after an optimiser step, and let go of all but the last two."""
-        self.save(self.checkpoints / f"step-{step:09d}.pt", state)
-        for old in self._checkpoints()[:-KEPT]:
-            old.unlink()
+        saved = self.checkpoints / f"step-{step:09d}.pt"
+        self.save(saved, state)
+        held = self._checkpoints()
+        end = held.index(saved) + 1
+        for other in (*held[: max(0, end - KEPT)], *held[end:]):  # a later step: damaged, or training would be there
+            other.unlink()
 
     def last_checkpoint(self) -> dict[str, Any] | None:
         """The newest state that is whole; None where there is none."""
@@ -114,12 +116,20 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what an earlier try left, to start anew."""
-        for path in (*self._checkpoints(), self.best, self.result, self.journal):
+        for path in (self.result, *self._checkpoints(), self.best, self.journal, self.info):
             path.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.checkpoints.glob("step-*.pt"))
+
+
+def not_written(path: Path, error: OSError) -> RunFolderError:
+    """What to tell where a file of a run could not be written."""
+    return RunFolderError(
+        f"{path} could not be written: {'the disk is full' if error.errno in FULL else error.strerror}. Earlier "
+        "checkpoints are whole: make room and start the same command again, and training goes on from the last of them."
+    )
 
 
 def load_state(path: Path | IO[bytes]) -> dict[str, Any]:

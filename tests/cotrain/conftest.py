@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("cotrain", deadline=None)  # a busy machine is no error
+settings.load_profile("cotrain")
 sys.path.insert(0, str(Path(__file__).parent / "labs"))
 
 

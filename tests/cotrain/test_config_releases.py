@@ -37,6 +37,7 @@ def test_a_field_added_later_keeps_old_keys_whatever_its_default(depth, neutral,
     new = second(depth=depth, width=value)
     assert (new.key() == first(depth=depth).key()) == (value == neutral)
     assert (second(depth=depth).key() == first(depth=depth).key()) == (default == neutral)
+    assert second(depth=depth, width=neutral).record()["width"] == neutral  # records leave nothing out
 
 
 @given(st.integers(), st.integers(), st.integers())

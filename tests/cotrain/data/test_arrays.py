@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +27,7 @@ V4 = ResponseArrayConfig(task="v4", session="monday", responses="spikes")
 IT = RdmArrayConfig(task="it", rdm="distances")
 V4_RDM = ResponseRdmConfig(task="v4_rdm", responses="counts")
 GIVEN = LabelArrayConfig(task="objects", test_labels="test_labels")
+SAME = LabelArrayConfig(task="objects", test_labels="labels")
 NO_TEST = SplitConfig(test=0.0)
 
 
@@ -214,3 +212,72 @@ def test_a_given_test_set_is_kept(load):
 def test_sessions_of_one_task(load):
     other = ResponseArrayConfig(task="v4", session="tuesday", responses="counts")
     assert list(load(V4, other).info.task("v4").sessions) == ["monday", "tuesday"]
+
+
+NANS = np.full((NUMBER, 9, 8), np.nan)
+SHORT = np.arange(NUMBER - 1) % 3
+INFINITE = np.full((NUMBER, 6), np.inf)
+# (task, changed arrays, other fields, error)
+FLAWS = [
+    (OBJECTS, {"labels": None, "label": SHORT}, {}, r"some\.npz holds no array 'labels'\. Did you mean 'label'\?"),
+    (V4, {"spikes": None}, {}, r"some\.npz holds no array 'spikes'\. Known: class_names, counts, "),
+    (OBJECTS, {"images": None}, {}, r"holds no array 'images'\. Did you mean 'test_images'\?"),
+    (
+        V4,
+        {"spikes": np.array([None] * NUMBER)},
+        {},
+        "the array 'spikes' cannot be read: Object arrays cannot be loaded",
+    ),
+    (OBJECTS, {"labels": SHORT}, {}, r"60 images but labels of shape \(59,\)\. Each image needs one label"),
+    (OBJECTS, {"labels": np.zeros((NUMBER, 1), int)}, {}, r"60 images but labels of shape \(60, 1\)"),
+    (OBJECTS, {"labels": np.arange(NUMBER) % 4}, {}, r"labels must lie in 0\.\.2 \(3 classes\), found 0\.\.3"),
+    (OBJECTS, {"labels": np.arange(NUMBER) % 3 - 1}, {}, r"labels must lie in 0\.\.2 \(3 classes\), found -1\.\.1"),
+    (OBJECTS, {"labels": np.ones(NUMBER)}, {}, "task 'objects': labels must be whole numbers, .* found float64"),
+    (OBJECTS, {"labels": np.array(["cat"] * NUMBER)}, {}, "labels must be whole numbers, .* found <U3"),
+    (OBJECTS, {"class_names": np.array("cat")}, {}, r"class names must be a list, found shape \(\)"),
+    (V4, {"spikes": np.ones((NUMBER - 1, 6))}, {}, r"60 images but responses of shape \(59, 6\)\. Expected \(images"),
+    (V4, {"spikes": np.ones(NUMBER)}, {}, r"60 images but responses of shape \(60,\)"),
+    (V4, {"spikes": INFINITE}, {}, "task 'v4': responses hold infinite values. Write NaN where"),
+    (V4, {"spikes": np.array([["many"]] * NUMBER)}, {}, "task 'v4': expected numbers, found <U4"),
+    (V4, {"spikes": np.full((NUMBER, 2, 3), np.nan)}, {}, r"train/v4/monday: no response at all .* \[0, 1, 2\]"),
+    (V4_RDM, {"counts": np.where(np.eye(NUMBER, 6), np.nan, 1)}, {}, "an RDM needs the response of every neuron"),
+    (IT, {"distances": np.ones((NUMBER, NUMBER - 1))}, {}, r"60 images but an RDM of shape \(60, 59\)"),
+    (IT, {"distances": np.full((NUMBER, NUMBER), np.nan)}, {}, "it: an RDM must be symmetric and free of NaN"),
+    (IT, {"distances": np.random.default_rng(0).random((NUMBER, NUMBER))}, {}, "it: an RDM must be symmetric"),
+    (IT, {"distances": np.array([["far"]])}, {}, "task 'it': expected numbers, found <U3"),
+    (V4, {"images": NANS}, {}, r"some\.npz, 'images': 60 images hold NaN or infinite pixels, first at rows \[0, 1"),
+    (V4, {"images": np.full((NUMBER, 9, 8), 255.0)}, {}, "float images must lie between 0 and 1, found 255 to 255"),
+    (V4, {"images": np.zeros((NUMBER, 9, 8), np.uint8)}, {}, "The split 'validation' is empty: 1 groups of stimuli"),
+    (V4, {}, {"split": SplitConfig(validation=0.0)}, "validation/v4/monday: this split is empty. Give it a larger"),
+    (V4, {}, {"split": SplitConfig(validation=0.5, test=0.5)}, "leave no stimuli for training"),
+    (OBJECTS, {}, {"split": NO_TEST}, "give either `test_images` with a test share of 0, or a test share above 0"),
+    (GIVEN, {}, {"test_images": "test_images"}, "give either `test_images` with a test share of 0, or a test share"),
+    (GIVEN, {}, {}, "`test_labels` are named, so name `test_images` too"),
+    (OBJECTS, {}, {"test_images": "test_images", "split": NO_TEST}, "`test_images` are given, so name `test_labels`"),
+    (V4, {}, {"test_images": "test_images", "split": NO_TEST}, "'v4': a given test set is read for labels only"),
+    (GIVEN, {"test_labels": SHORT[:9]}, {"test_images": "test_images", "split": NO_TEST}, "12 images but 9 targets"),
+    (SAME, {}, {"test_images": "images", "split": NO_TEST}, "One image stands in two splits: train .* and test"),
+]
+
+
+@pytest.mark.parametrize(("task", "changes", "fields", "text"), FLAWS)
+def test_a_flaw_of_the_file_is_named(load, task, changes, fields, text):
+    with pytest.raises(DataError, match=text):
+        load(task, changes=changes, **fields)
+
+
+def test_every_label_task_needs_a_label_for_each_image(load):
+    longer = {"more": np.arange(NUMBER + 5) % 3}
+    with pytest.raises(DataError, match=r"60 images but labels of shape \(65,\)"):
+        load(OBJECTS, LabelArrayConfig(task="more", labels="more"), changes=longer)
+
+
+@pytest.mark.parametrize("twice", [OBJECTS, V4, IT, V4_RDM])
+def test_a_task_named_twice_is_refused(load, twice):
+    with pytest.raises(DataError, match=f"some.npz: the task '{twice.task}' is named twice. Rename one"):
+        load(twice, twice)
+
+
+def test_no_task_is_refused(load):
+    with pytest.raises(DataError, match=r"some\.npz: name at least one task"):
+        load()

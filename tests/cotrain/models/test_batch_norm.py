@@ -1,0 +1,120 @@
+"""Each task is normalised by statistics of its own, in training and in evaluation alike; gains are shared."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from cotrain.models._batch_norm import TaskBatchNorm, activate, per_task
+
+TASKS = ("objects", "v1")
+
+
+def network():
+    """Two batch norms at different depths."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()), nn.BatchNorm2d(4))
+
+
+def split():
+    """The same network with statistics a task."""
+    built = network()
+    per_task(built, TASKS)
+    return built
+
+
+def images(brightness=0.0, contrast=1.0, number=16, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return brightness + contrast * torch.randn(number, 1, 8, 8, generator=generator)
+
+
+SEEN = {"objects": images(), "v1": images(3.0, 0.2, seed=1)}
+
+
+def test_every_batch_norm_is_replaced_and_keeps_its_gain_and_bias():
+    plain, held = network(), split()
+    assert not [module for module in held.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len([module for module in held.modules() if isinstance(module, TaskBatchNorm)]) == 2
+    assert {key: value.shape for key, value in held.named_parameters()} == {
+        key: value.shape for key, value in plain.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_for_one_task_it_is_the_batch_norm_that_it_stands_for(task):
+    plain, held = network(), split()
+    activate(held, task)
+    for seed in range(3):
+        batch = images(1.0, 2.0, seed=seed)
+        torch.testing.assert_close(held(batch), plain(batch), rtol=0, atol=0)
+    torch.testing.assert_close(held.eval()(images()), plain.eval()(images()), rtol=0, atol=0)
+    assert torch.equal(held[2].get_buffer(f"mean_{task}"), plain[2].running_mean)
+    assert torch.equal(held[2].get_buffer(f"variance_{task}"), plain[2].running_var)
+
+
+def test_the_statistics_of_other_tasks_stay():
+    held = split()
+    activate(held, "v1")
+    held(SEEN["v1"])
+    norm = held[1][0]
+    assert torch.equal(norm.mean_objects, torch.zeros(4)) and torch.equal(norm.variance_objects, torch.ones(4))
+    assert (norm.mean_v1 != 0).all()
+
+
+def test_alternating_tasks_are_evaluated_as_they_were_trained_where_a_shared_norm_is_not():
+    def gap(built, task):
+        """How far evaluation is from training, of the last training batch."""
+        activate(built, task)
+        return (built.eval()(SEEN[task]) - copy.deepcopy(built).train()(SEEN[task])).abs().max().item()
+
+    own, shared = split(), network()
+    for _ in range(100):
+        for task in TASKS:
+            activate(own, task)
+            own(SEEN[task])
+            shared(SEEN[task])
+    assert max(gap(own, task) for task in TASKS) < 0.02
+    assert max(gap(shared, task) for task in TASKS) > 0.5
+
+
+def test_both_tasks_teach_the_shared_gain_in_one_backward():
+    held, total = split(), torch.zeros(())
+    for task in TASKS:
+        activate(held, task)
+        total = total + held(SEEN[task]).square().mean()
+    total.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in held.parameters())
+    assert (held[2].weight.grad != 0).all()
+
+
+def test_the_statistics_are_in_the_state():
+    held, other = split(), split()
+    for task in TASKS:
+        activate(held, task)
+        held(SEEN[task])
+    other.load_state_dict(held.state_dict())
+    for task in TASKS:
+        activate(held.eval(), task)
+        activate(other.eval(), task)
+        assert torch.equal(held(SEEN[task]), other(SEEN[task]))
+
+
+def test_a_network_without_batch_norm_is_left_as_it_is():
+    plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+    per_task(plain, TASKS)
+    activate(plain, "v1")
+    assert [type(module) for module in plain] == [nn.Conv2d, nn.ReLU]
+
+
+def test_a_state_loads_by_the_names_of_tasks_not_by_their_order():
+    held, other = split(), split()
+    activate(held, "v1")
+    held(SEEN["v1"])
+    per_task(swapped := network(), TASKS[::-1])
+    swapped.load_state_dict(held.state_dict())
+    for built in (held, swapped):
+        activate(built, "v1")
+    assert torch.equal(held.eval()(images()), swapped.eval()(images()))
+    assert not torch.equal(held.eval()(images()), other.eval()(images()))

@@ -18,6 +18,16 @@ def rdm(features: Float[Tensor, "stimuli features"]) -> Float[Tensor, "stimuli s
     return distance.clamp(0, 2) * (1 - torch.eye(len(features), device=features.device, dtype=features.dtype))
 
 
+def stored_rdm(responses: Float[Tensor, "stimuli neurons"]) -> Float[Tensor, "stimuli stimuli"]:
+    """`rdm` as a float32 target that is symmetric and, but for the rarest rounding, bit-equal on all machines.
+
+    A matrix product in float32 differs in its last bits from one machine to another, and so would the fingerprint of
+    the data.
+    """
+    exact = rdm(responses.double())
+    return ((exact + exact.T) / 2).float()
+
+
 def pairs(matrix: Float[Tensor, "stimuli stimuli"]) -> Float[Tensor, " pairs"]:
     """The dissimilarity of each pair once: the upper triangle without the diagonal, row by row."""
     row, column = torch.triu_indices(len(matrix), len(matrix), offset=1, device=matrix.device)

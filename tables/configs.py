@@ -5,16 +5,19 @@ Importing this asks no server; `cotrain.tables.connect` binds the schema.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
-from cotrain.config import Config
+from cotrain.config import Config, content_key
 from cotrain.errors import DatabaseError
 from cotrain.resolve import read_config
 from cotrain.tables._datajoint import dj
 
 schema = dj.Schema()
+
+PATH_LENGTH = 190  # characters of an index that MySQL takes
 
 
 class _ConfigTable(dj.Manual):
@@ -77,26 +80,33 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None, str]
             yield from leaves(held, f"{path}.{name}" if path else name)
     elif isinstance(value, (list, tuple)):
         names = [_item_name(item, position) for position, item in enumerate(value)]
-        unique = len(set(names)) == len(names)
-        for position, (name, item) in enumerate(zip(names, value, strict=True)):
-            place = f"{path}{name if unique else f'[{position}]'}"
+        if len({name.casefold() for name in names}) < len(names):  # MySQL tells no V4 from v4
+            names = [f"[{position}]" for position in range(len(value))]
+        for name, item in zip(names, value, strict=True):
             pair = isinstance(item, (list, tuple)) and name[0] in ".@"
-            yield from leaves(item[1] if pair else item, place)
+            yield from leaves(item[1] if pair else item, path + name)
     else:
         columns = leaf_columns(value)
-        yield path[:190], columns["num"], columns["txt"]
+        if len(path) > PATH_LENGTH:
+            path = f"{path[: PATH_LENGTH - 17]}~{content_key('cotrain-path/1', path)[:16]}"
+        yield path, columns["num"], columns["txt"]
 
 
 def _item_name(item: Any, position: int) -> str:
     if isinstance(item, dict):
         for field in ("name", "task"):
-            if isinstance(item.get(field), str) and item[field]:
+            if _is_name(item.get(field)):
                 return f".{item[field]}"
-    elif isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], str):
+    elif isinstance(item, (list, tuple)) and len(item) == 2 and _is_name(item[0]):
         return f".{item[0]}"
-    elif isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[1], (list, tuple)):
+    elif isinstance(item, (list, tuple)) and len(item) == 2 and type(item[0]) is int and isinstance(item[1], list):
         return f"@{item[0]}"
     return f"[{position}]"
+
+
+def _is_name(value: Any) -> bool:
+    """Whether a value can be a step of a path: with a dot in it, two values could have one path."""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]+", value) is not None
 
 
 def leaf_columns(value: Any) -> dict[str, Any]:

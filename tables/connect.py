@@ -19,6 +19,7 @@ from cotrain.tables.embedded import EmbeddedPostgres
 log = logging.getLogger(__name__)
 
 DECLARATION_LOCK = 706_173  # any number that no other program on the server uses
+OWN_STORE = {"protocol": "file", "location": ""}  # of the home that was connected last; a store that is set goes before
 
 
 def embedded(home: Path | None = None) -> EmbeddedPostgres:
@@ -44,6 +45,7 @@ def connect(*, home: Path | None = None, schema: str | None = None) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
         raise DatabaseError(f"A schema's name is small letters, digits and '_', found {name!r}.")
     folder = (home or home_folder()).resolve()
+    disconnect()
     _set_up(folder)
     try:
         connection = dj.conn(reset=True)
@@ -62,7 +64,8 @@ def connect(*, home: Path | None = None, schema: str | None = None) -> None:
 
 def disconnect() -> None:
     """Close the connection, so that the embedded database can stop."""
-    if configs.schema.is_activated():
+    # a second close would be an error with MySQL
+    if configs.schema.is_activated() and configs.schema.connection.is_connected:
         configs.schema.connection.close()
 
 
@@ -98,7 +101,8 @@ def _set_up(home: Path) -> None:
     dj.config["safemode"] = False
     dj.config["loglevel"] = "WARNING"
     dj.config.stores.setdefault("default", "checkpoints")
-    dj.config.stores.setdefault("checkpoints", {"protocol": "file", "location": str(store)})
+    dj.config.stores.setdefault("checkpoints", OWN_STORE)
+    OWN_STORE["location"] = str(store)
 
 
 @contextmanager

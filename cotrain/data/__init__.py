@@ -13,6 +13,7 @@ from cotrain.data._digits import DigitsConfig, digits
 from cotrain.data._jitter import Augmentation, JitterConfig, jitter
 from cotrain.data._mixing import Batch, MicroStep, MixingConfig, MixingLoader, Schedule
 from cotrain.data._multi_task import MultiTaskConfig, multi_task
+from cotrain.data._recorded import RecordedConfig, recorded
 from cotrain.data._simulated_v1 import SimulatedV1Config, simulated_v1
 from cotrain.data._source import Data, Source, assemble, join
 from cotrain.data._splits import SplitConfig, split_groups
@@ -30,6 +31,7 @@ __all__ = [
     "MixingLoader",
     "MultiTaskConfig",
     "RdmArrayConfig",
+    "RecordedConfig",
     "ResponseArrayConfig",
     "ResponseRdmConfig",
     "Schedule",
@@ -44,6 +46,7 @@ __all__ = [
     "jitter",
     "join",
     "multi_task",
+    "recorded",
     "select_tasks",
     "shuffled",
     "simulated_v1",

@@ -17,7 +17,7 @@ from cotrain.config import Config
 from cotrain.data._images import grey, image_tensor, resized
 from cotrain.data._source import Data, Source, assemble
 from cotrain.data._splits import SplitConfig, duplicate_groups, split_groups
-from cotrain.dissimilarity import rdm
+from cotrain.dissimilarity import stored_rdm
 from cotrain.errors import DataError, did_you_mean
 from cotrain.settings import data_folder
 
@@ -196,7 +196,7 @@ def _sources(
     if isinstance(task, ResponseRdmConfig):
         if torch.isnan(mean).any():
             raise DataError(f"{where}: an RDM needs the response of every neuron to every image; some are NaN.")
-        return {split: Source("rdm", images[row], rdm(mean[row])) for split, row in rows.items()}
+        return {split: Source("rdm", images[row], stored_rdm(mean[row])) for split, row in rows.items()}
     whole = Source("neural", images, mean, repeats=trials)
     return {split: whole.subset(row) for split, row in rows.items()}
 

@@ -111,45 +111,40 @@ class Schedule:
 
     def ratio(self, task: str, epoch: int) -> Fraction:
         """Batches of a task for each main batch, in an epoch (counted from 1)."""
-        return self._stretch(task, epoch)[2]
+        if task == self.config.main:
+            return Fraction(1)
+        current = [ratios for start, ratios in self.config.ratios if start <= epoch]
+        return _exact(dict(current[-1]).get(task, 0.0)) if current else Fraction(0)
 
     def batches_until(self, task: str, epoch: int, main_batch: int) -> int:
         """How many batches of a task have come before main batch `main_batch` (from 0) of `epoch`.
 
-        Within a stretch of constant ratio r the count after n main batches is floor(r n): evenly spread and never
-        more than one batch from exact (Bresenham's line), over epochs too, so that small ratios are met.
+        What is due after n main batches of ratio r is r n, summed over stretches of other ratios and over epochs; what
+        has come is its whole part (Bresenham's line). So batches are evenly spread, never more than one behind, and
+        the smallest ratio is met in time.
         """
-        before, main_before, ratio = self._stretch(task, epoch)
-        return before + int(ratio * (main_before + main_batch))
+        return int(self._due(task, epoch) + self.ratio(task, epoch) * main_batch)
 
-    def _stretch(self, task: str, epoch: int) -> tuple[int, int, Fraction]:
-        """Of the stretch of constant ratio that holds `epoch`: batches before it, main batches in it, its ratio."""
-        begun = [stretch for stretch in self._stretches[task] if stretch[0] <= epoch]
-        before = sum(int(ratio * (end - start) * self.main_batches) for (start, ratio), (end, _) in pairwise(begun))
-        start, ratio = begun[-1]
-        return before, (epoch - start) * self.main_batches, ratio
-
-    @cached_property
-    def _stretches(self) -> dict[str, list[tuple[int, Fraction]]]:
-        """For each task (first epoch, ratio) of its stretches: an entry that leaves its ratio as it is begins none."""
-        found = {}
-        for task in self.stimuli:
-            if task == self.config.main:
-                found[task] = [(1, Fraction(1))]
-                continue
-            entries = [(start, _exact(dict(ratios).get(task, 0.0))) for start, ratios in self.config.ratios]
-            found[task] = [e for place, e in enumerate(entries) if place == 0 or e[1] != entries[place - 1][1]]
-        return found
+    def _due(self, task: str, epoch: int) -> Fraction:
+        """Batches of a task that are due before `epoch`."""
+        starts = [1, *(start for start, _ in self.config.ratios if 1 < start < epoch), epoch]
+        return sum(
+            (self.ratio(task, start) * (end - start) * self.main_batches for start, end in pairwise(starts)), Fraction(0)
+        )
 
     def epoch(self, epoch: int) -> Iterator[MicroStep]:
         """Yield the micro-steps of an epoch: in each group the other tasks in the order of the data, main last."""
-        others = [task for task in self.stimuli if task != self.config.main and self.ratio(task, epoch) > 0]
-        lines = [(task, *self._stretch(task, epoch)) for task in others]
-        done = [self.batches_until(task, epoch, 0) for task in others]
+        lines = []
+        for task in self.stimuli:
+            before, ratio = self._due(task, epoch), self.ratio(task, epoch)
+            if task != self.config.main and ratio > 0:
+                # whole numbers over one denominator: a Fraction made in each step would cost more than the step
+                shared = before.denominator * ratio.denominator
+                lines.append((task, int(before * shared), int(ratio * shared), shared))
+        done = [due // shared for _, due, _, shared in lines]
         for main_batch in range(self.main_batches):
-            for place, (task, before, main_before, ratio) in enumerate(lines):
-                # as batches_until, without making a Fraction in each of the steps
-                until = before + ratio.numerator * (main_before + main_batch + 1) // ratio.denominator
+            for place, (task, due, an_each, shared) in enumerate(lines):
+                until = (due + an_each * (main_batch + 1)) // shared
                 for number in range(done[place], until):
                     yield self._micro_step(task, number, step_ends=False)
                 done[place] = until
@@ -235,6 +230,9 @@ class MixingLoader:
     ) -> None:
         stimuli = {task: {name: len(source) for name, source in held.items()} for task, held in sources.items()}
         self.schedule = Schedule(config, stimuli, world_size=world_size)
+        for (task, session), size in self.schedule.batch_size.items():
+            if sources[task][session].kind == "rdm" and size // world_size < 3:
+                raise DataError(f"{task}: {size // world_size} stimuli a batch and rank make no RDM; 3 or more do.")
         self.sources, self.seed, self.rank, self.world_size = sources, seed, rank, world_size
         self.epoch, self.micro_step = 1, 0
         self._orders: dict[tuple[str, str], tuple[int, Tensor]] = {}

@@ -13,7 +13,7 @@ from cotrain.data._gabor_population import mean_responses, sample_population, sp
 from cotrain.data._natural_patches import natural_patches
 from cotrain.data._source import Data, Source, assemble
 from cotrain.data._splits import SplitConfig, split_groups
-from cotrain.dissimilarity import rdm
+from cotrain.dissimilarity import stored_rdm
 from cotrain.errors import DataError
 from cotrain.seeds import derive_seed
 
@@ -67,7 +67,7 @@ def simulated_v1(config: SimulatedV1Config, *, seed: int) -> Data:
             counts = spike_counts(means, config.repeats, seed=derive_seed(seed, "noise", "spikes", number, name))
             images, trials = torch.from_numpy(patches.images[own]), torch.from_numpy(counts)
             if is_rdm:
-                splits[name].setdefault(config.rdm_task, {})[""] = Source("rdm", images, rdm(trials.mean(1)))
+                splits[name].setdefault(config.rdm_task, {})[""] = Source("rdm", images, stored_rdm(trials.mean(1)))
             else:
                 source = Source("neural", images, trials.mean(1), repeats=trials)
                 splits[name].setdefault(config.task, {})[f"simulated{number + 1}"] = source

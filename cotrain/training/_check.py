@@ -6,14 +6,19 @@ import math
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
-from cotrain.data import MicroStep, MixingLoader
+from torch import Tensor
+
+from cotrain.data import MicroStep
 from cotrain.errors import TrainingError
 from cotrain.models import MultiTaskModel
 from cotrain.recipe import Experiment
 from cotrain.resolve import build
+from cotrain.seeds import derive_seed
 from cotrain.tasks import DataInfo
-from cotrain.training._trainer import Trainer, pick_device, resident
+from cotrain.training._checkpoint import RunFolder
+from cotrain.training._trainer import Trainer, TrainingState, own_randomness, pick_device
 
 TRIES = 3
 
@@ -26,7 +31,7 @@ class TaskCheck:
         name, tap: Its name, and the place where it reads the backbone.
         batch: Stimuli a batch.
         batches: Batches in the first epoch.
-        loss: Of one batch, before training.
+        loss: Of one batch, before training; unweighted, as in the scores.
         seconds: Of one batch, forward and backward, median of some tries.
     """
 
@@ -60,30 +65,27 @@ def check(experiment: Experiment) -> Check:
     model: MultiTaskModel = build(experiment.model, data.info, seed=experiment.seed)
     trainer: Trainer = build(experiment.trainer)
     device = pick_device(trainer.config.device)
-    model.to(device).train()
-    build(trainer.config.optimiser, model)
-    loader = MixingLoader(resident(data, device)["train"], trainer.config.mixing, seed=experiment.seed)
-    counts: dict[str, int] = {}
-    first: dict[str, MicroStep] = {}
-    for micro_step in loader.schedule.epoch(1):
-        counts[micro_step.task] = counts.get(micro_step.task, 0) + 1
-        first.setdefault(micro_step.task, micro_step)
-    tasks = []
-    for name, micro_step in first.items():
-        source = loader.sources[name][micro_step.session]
-        images, targets = source.batch(loader.indices(micro_step).to(source.images.device))
-        times = []
-        for _ in range(TRIES):
-            started = time.perf_counter()
-            objective = model.objectives[name]
-            loss = objective(model(images.to(device), name, micro_step.session), targets.to(device))
-            loss.backward()
-            value = loss.item()
-            times.append(time.perf_counter() - started)
-        if not math.isfinite(value):
-            raise TrainingError(f"The loss of task {name!r} is {value} in the first batch.")
-        tasks.append(TaskCheck(name, model.taps[name], len(images), counts[name], value, statistics.median(times)))
-    epochs = trainer.config.epochs
-    seconds = epochs * sum(task.batches * task.seconds for task in tasks)
+    # the folder is not touched before training starts
+    state = TrainingState(trainer.config, model.to(device).train(), data, experiment.seed, device, RunFolder(Path()))
+    loader, schedule, epochs = state.loader, state.loader.schedule, trainer.config.epochs
+    tasks, seconds = [], 0.0
+    with own_randomness(derive_seed(experiment.seed, "noise"), device):
+        for name, sessions in loader.sources.items():
+            session, source = next(iter(sessions.items()))
+            index = loader.indices(MicroStep(name, session, 0, step_ends=False))
+            images, targets = source.batch(index.to(source.images.device))
+            times = []
+            for _ in range(TRIES):
+                started = time.perf_counter()
+                objective = model.objectives[name]
+                loss: Tensor = objective.loss(model(images.to(device), name, session), targets.to(device))  # type: ignore[operator]
+                objective.weighted(loss).backward()  # type: ignore[operator]
+                value = loss.item()
+                times.append(time.perf_counter() - started)
+            if not math.isfinite(value):
+                raise TrainingError(f"The loss of task {name!r} is {value} in the first batch.")
+            in_first, in_all = (schedule.batches_until(name, epoch, schedule.main_batches) for epoch in (1, epochs))
+            seconds += in_all * statistics.median(times)
+            tasks.append(TaskCheck(name, model.taps[name], len(images), in_first, value, statistics.median(times)))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Check(data.info, parameters, str(device), epochs, tasks, seconds)

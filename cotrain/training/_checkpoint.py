@@ -49,7 +49,7 @@ class RunFolder:
         """Keep other processes out while training.
 
         Raises:
-            RunFolderError: Another process trains here, or the folder cannot be written.
+            RunFolderError: Another process trains here, the folder cannot be written, or its disk is full.
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -66,6 +66,10 @@ class RunFolder:
             for left in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):  # by a process that was killed
                 left.unlink()
             yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise not_written(self.path, error) from None
         finally:
             os.close(lock)
 

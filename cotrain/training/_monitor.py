@@ -31,6 +31,8 @@ class Monitor:
 
     def __init__(self, config: MonitorConfig, info: DataInfo) -> None:
         self.config = config
+        if len(dict(config.tasks)) < len(config.tasks):
+            raise TrainingError("monitor names a task twice; give each one weight.")
         self.weights = dict(config.tasks) or dict.fromkeys(info.tasks, 1.0)
         for task in self.weights:
             if task not in info.tasks:

@@ -64,7 +64,7 @@ class ConstantConfig(Config):
 
 
 class CosineConfig(Config):
-    """Linear warm-up, then half a cosine down to `floor` at the last step (Loshchilov & Hutter 2017, ICLR)."""
+    """Linear warm-up, then half a cosine that ends one step short of `floor` (Loshchilov & Hutter 2017, ICLR)."""
 
     kind: ClassVar[str] = "cotrain.training.cosine"
     warm_up: Annotated[float, Ge(0), Lt(1)] = 0.1  # share of all steps

@@ -16,7 +16,14 @@ from cotrain.recipe import Experiment
 from cotrain.resolve import build
 from cotrain.tasks import DataInfo
 from cotrain.training._checkpoint import RunFolder, load_state
-from cotrain.training._sinks import JournalSink, ScoreSink, TensorBoardSink, journal_scores, write_atomically
+from cotrain.training._sinks import (
+    JournalSink,
+    ScoreSink,
+    TensorBoardSink,
+    journal_scores,
+    read_journal,
+    write_atomically,
+)
 from cotrain.training._trainer import Fit
 
 if TYPE_CHECKING:
@@ -133,6 +140,8 @@ def load_model(experiment: Experiment, info: DataInfo, weights: Path) -> MultiTa
 def _frame(journal: Path) -> pd.DataFrame:
     import pandas as pd
 
+    if not any(line.get("finished") for line in read_journal(journal)[-1:]):
+        raise RunFolderError(f"{journal} is missing or damaged: it does not end with the test scores.")
     return pd.DataFrame(journal_scores(journal), columns=list(COLUMNS))
 
 

@@ -124,13 +124,15 @@ class TensorBoardSink(ScoreSink):
         """Open the writer; on resuming, hide what was written after the point that training resumes from."""
         from torch.utils.tensorboard import SummaryWriter
 
-        purge = None if resumed_epoch is None else resumed_epoch + 1
+        # killed before its first checkpoint, a run begins again in the same folder
+        purge = 0 if resumed_epoch is None else resumed_epoch + 1
         self._writer = SummaryWriter(str(self.folder), purge_step=purge)
 
     def epoch(self, epoch: int, scores: Sequence[Score], seconds: float) -> None:
         """Add a point to each curve."""
         self._add(scores)
         self._writer.add_scalar("seconds", seconds, epoch)
+        self._writer.flush()  # before the checkpoint: on resuming, earlier epochs are not told again
 
     def finish(self, best_epoch: int, scores: Sequence[Score]) -> None:
         """Add the test scores at the best epoch."""

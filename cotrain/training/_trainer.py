@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -93,19 +93,17 @@ class Trainer:
             RunFolderError: A checkpoint cannot be written.
         """
         device = pick_device(self.config.device)
-        run = _Run(self.config, model.to(device), data, seed, device, folder)
+        run = TrainingState(self.config, model.to(device), data, seed, device, folder)
         checkpoint = folder.last_checkpoint() if resume else None
-        with _own_randomness(derive_seed(seed, "noise"), device):
-            try:
-                if checkpoint is not None:
-                    run.load_state_dict(checkpoint)
-                resumed = None if checkpoint is None else max((s.epoch for s in run.history), default=None)
-                for sink in sinks:
-                    sink.start(run.history, resumed)
-                return run.go(sinks, progress=progress)
-            finally:
-                for sink in sinks:
-                    sink.close()
+        with own_randomness(derive_seed(seed, "noise"), device), ExitStack() as ends:
+            for sink in sinks:
+                ends.callback(sink.close)  # each of them, whatever another does
+            if checkpoint is not None:
+                run.load_state_dict(checkpoint)
+            resumed = None if checkpoint is None else max((s.epoch for s in run.history), default=None)
+            for sink in sinks:
+                sink.start(run.history, resumed)
+            return run.go(sinks, progress=progress)
 
 
 def trainer(config: TrainerConfig) -> Trainer:
@@ -123,8 +121,11 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        known = device.type in ("cpu", "cuda")
     except RuntimeError:
-        raise TrainingError(f"There is no device {name!r}; write 'auto', 'cpu', 'cuda' or 'cuda:0'.") from None
+        known = False
+    if not known:
+        raise TrainingError(f"There is no device {name!r}; write 'auto', 'cpu', 'cuda' or 'cuda:0'.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise TrainingError(f"Device {name!r} was asked for, but torch finds no CUDA GPU here. Use 'auto' or 'cpu'.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -133,14 +134,18 @@ def pick_device(name: str) -> torch.device:
 
 
 @contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generators (dropout, sampled readouts) for training, and give the caller's back after."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed the caller's other GPUs
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 
-class _Run:
+class TrainingState:
     """Everything that changes while training: together, one checkpoint."""
 
     def __init__(
@@ -160,6 +165,8 @@ class _Run:
         self.augmentation: dict[str, Augmentation] = {task: build(held) for task, held in config.augmentation}
         if unknown := set(self.augmentation) - set(data.info.tasks):
             raise TrainingError(f"augmentation names tasks that the data lack: {', '.join(sorted(unknown))}.")
+        if len(self.augmentation) < len(config.augmentation):
+            raise TrainingError("augmentation names a task twice; only one of its entries would be used.")
         self.seed = seed
         self.steps_an_epoch = self.loader.schedule.main_batches
         self.rate: RateSchedule = build(config.schedule, config.epochs * self.steps_an_epoch)
@@ -233,6 +240,7 @@ class _Run:
                 bar.update()
                 every = self.config.checkpoint_steps
                 if every and self.step % every == 0 and self.step % self.steps_an_epoch:
+                    self._require_finite(epoch)
                     self.folder.save_checkpoint(self.step, self.state_dict())
         scores = [*self._training_scores(epoch), *self._validate(epoch)]
         value = self.monitor.value(scores)
@@ -268,17 +276,22 @@ class _Run:
         self.optimiser.zero_grad()
         self.step += 1
 
+    def _require_finite(self, epoch: int) -> None:
+        """Before each checkpoint: those of a lost model must not push out the good ones."""
+        for (task, _), sums in self.sums.items():
+            if not math.isfinite(sums[0].item()):
+                raise TrainingError(
+                    f"The loss of task {task!r} is not finite in epoch {epoch}. Earlier checkpoints are kept. "
+                    "Lower the learning rate, or set clip_norm."
+                )
+
     def _training_scores(self, epoch: int) -> list[Score]:
         """The mean unweighted loss over the batches of the epoch, as they were met, and the weights of tasks."""
+        self._require_finite(epoch)
         scores = []
         for task, sessions in self.splits["train"].items():
             sums = {session: self.sums[task, session].tolist() for session in sessions}
             for session, (total, count) in sums.items():
-                if not math.isfinite(total):
-                    raise TrainingError(
-                        f"The loss of task {task!r} is not finite in epoch {epoch}. The checkpoint of the epoch "
-                        "before is kept. Lower the learning rate, or set clip_norm."
-                    )
                 if session and count:
                     scores.append(Score(epoch, task, session, "train", "loss", total / count))
             total, count = (sum(values) for values in zip(*sums.values(), strict=True))

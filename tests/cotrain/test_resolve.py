@@ -1,10 +1,9 @@
 """From a dotted name to a builder: what is found, and the text for each way to miss."""
 
-import functools
-
 import pytest
 from mylab import builders
 from mylab.builders import FishConfig, NetConfig, PondConfig, ReedConfig, TrainerConfig
+from mylab.wrapping import wrapped
 
 from cotrain import build, resolve
 from cotrain.errors import BuilderError, ConfigError
@@ -80,13 +79,7 @@ def test_a_face_may_offer_what_a_private_module_defines(package):
 
 
 def test_a_wrapped_builder(monkeypatch):
-    pond = builders.pond
-
-    @functools.wraps(pond)
-    def wrapped(*args, **named):
-        return pond(*args, **named)
-
-    monkeypatch.setattr(builders, "pond", wrapped)
+    monkeypatch.setattr(builders, "pond", wrapped(builders.pond))
     assert build(PondConfig(frogs=1), seed=0) == ("pond", 1, 0)
 
 

@@ -98,14 +98,11 @@ def test_counts_are_exact_for_any_schedule(data):
     drawn = {start: {task: data.draw(RATIOS) for task in tasks} for start in starts}
     ratios = {start: {task: value for task, (value, _) in entry.items()} for start, entry in drawn.items()}
     made = schedule(ratios, {"v4": {"": 5}, "objects": {"": main_batches}, "v1": {"a": 3, "b": 4}})
-    total, before, main_in_stretch, last = Counter(), Counter(), Counter(), {}
+    total, due = Counter(), Counter()
     for epoch in range(1, epochs + 1):
         current = {task: drawn[max(s for s in starts if s <= epoch)][task][1] for task in tasks}
         for task in tasks:
             assert made.ratio(task, epoch) == current[task]
-            if current[task] != last.get(task):
-                before[task], main_in_stretch[task] = total[task], 0
-        last = current
         steps = list(made.epoch(epoch))
         assert len(steps) == made.micro_steps(epoch)
         assert [step.step_ends for step in steps] == [step.task == "objects" for step in steps]
@@ -119,8 +116,13 @@ def test_counts_are_exact_for_any_schedule(data):
             assert group == sorted(group, key=["v4", "v1", "objects"].index)  # the order of the data, main last
             group = []
             for task in tasks:
-                main_in_stretch[task] += 1
-                assert total[task] == before[task] + int(current[task] * main_in_stretch[task])
+                due[task] += current[task]
+                assert total[task] == int(due[task])
+
+
+def test_a_ratio_that_rises_in_small_steps_is_met():
+    ramp = schedule({epoch: {"v1": epoch / 100} for epoch in range(1, 20)}, {"objects": {"": 5}, "v1": {"a": 3}})
+    assert sum(count(ramp.epoch(epoch)) for epoch in range(1, 20)) == 9  # of 9.5 that are due
 
 
 def test_a_task_whose_ratio_stays_is_not_disturbed_by_another_task():

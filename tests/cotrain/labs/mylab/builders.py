@@ -108,7 +108,7 @@ def misspelt(config: builders.Nowhere | 3) -> int:  # noqa: F821
     return 0
 
 
-def ungrammatical(config: "PondConfig |") -> int:  # noqa: F722
+def ungrammatical(config: "PondConfig |") -> int:
     return 0
 
 

@@ -1,0 +1,121 @@
+"""Recipes that train in a second, on a file of arrays that they write themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from cotrain import Experiment, Recipe
+from cotrain.data import (
+    ArraysConfig,
+    LabelArrayConfig,
+    MixingConfig,
+    ResponseArrayConfig,
+    ResponseRdmConfig,
+    SelectTasksConfig,
+)
+from cotrain.losses import CrossEntropyConfig, GaussianConfig, RdmMatchConfig
+from cotrain.models import GaussianReadoutConfig, LinearHeadConfig, RdmHeadConfig, SharedBackboneConfig, SmallCnnConfig
+from cotrain.tasks import TaskConfig
+from cotrain.training import AdamWConfig, TrainerConfig
+
+STIMULI, SIZE, NEURONS, CLASSES = 90, 12, 5, 3
+
+STRIPES = TaskConfig(name="stripes", tap="layer2", head=LinearHeadConfig(), objective=CrossEntropyConfig())
+CELLS = TaskConfig(name="cells", tap="layer1", head=GaussianReadoutConfig(), objective=GaussianConfig())
+RDM = TaskConfig(name="cell_rdm", tap="layer2", head=RdmHeadConfig(), objective=RdmMatchConfig())
+DATA = ArraysConfig(
+    path="tiny.npz",
+    tasks=(
+        LabelArrayConfig(task="stripes"),
+        ResponseArrayConfig(task="cells", session="first", responses="responses"),
+        ResponseRdmConfig(task="cell_rdm", responses="responses"),
+    ),
+)
+
+
+def write_data(folder: Path) -> None:
+    """The file `tiny.npz`: stripes of three widths, and responses to them."""
+    random = np.random.default_rng(0)
+    labels = np.arange(STIMULI) % CLASSES
+    columns = np.arange(SIZE)[None, :] // (labels[:, None] + 1) % 2
+    images = 100 * columns[:, None, :] + random.integers(0, 100, (STIMULI, SIZE, SIZE))
+    means = images.reshape(STIMULI, -1) @ random.normal(size=(SIZE * SIZE, NEURONS)) / 300
+    responses = means + random.normal(size=means.shape)
+    names = np.array(["thin", "middle", "broad"])
+    np.savez(
+        folder / "tiny.npz", images=images.astype(np.uint8), labels=labels, class_names=names, responses=responses
+    )
+
+
+def experiment(label: str, *, epochs: int, lr: float = 2e-3) -> Experiment:
+    """All three tasks on two layers."""
+    return Experiment(
+        label,
+        data=DATA,
+        model=SharedBackboneConfig(backbone=SmallCnnConfig(layers=((4, 3, 2), (6, 3, 1))), tasks=(STRIPES, CELLS, RDM)),
+        trainer=TrainerConfig(
+            epochs=epochs,
+            device="cpu",
+            optimiser=AdamWConfig(lr=lr),
+            mixing=MixingConfig(main="stripes", batch_size=16, ratios=((1, (("cells", 1.0), ("cell_rdm", 0.5))),)),
+        ),
+    )
+
+
+class Tiny(Recipe):
+    """Do two layers learn stripes and cells at once?
+
+    This line is no part of the question.
+    """
+
+    def experiments(self) -> Iterator[Experiment]:
+        """All tasks together, and the labels alone."""
+        both = experiment("together", epochs=2)
+        yield both
+        yield both.vary(
+            "stripes only",
+            data=SelectTasksConfig(data=DATA, tasks=("stripes",)),
+            model={"tasks": (STRIPES,)},
+            trainer={"mixing": {"ratios": ()}},
+        )
+
+
+class Again(Recipe):
+    """Is the same experiment under another label the same run?"""
+
+    def experiments(self) -> Iterator[Experiment]:
+        """One of `Tiny`, and one of its own."""
+        yield experiment("once more", epochs=2)
+        yield experiment("longer", epochs=3)
+
+
+class Failing(Recipe):
+    """Do others go on when one fails?"""
+
+    def experiments(self) -> Iterator[Experiment]:
+        """The second one's loss is soon infinite."""
+        yield experiment("before", epochs=1)
+        yield experiment("absurd", epochs=4, lr=1e30)
+        yield experiment("after", epochs=1, lr=1e-3)
+
+
+class Six(Recipe):
+    """Is each of six runs trained once?"""
+
+    seeds: ClassVar = (0, 1, 2, 3, 4, 5)
+
+    def experiments(self) -> Iterator[Experiment]:
+        """One, with six seeds, long enough to be watched."""
+        yield experiment("watched", epochs=15)
+
+
+class Long(Recipe):
+    """Does a run go on where it was stopped?"""
+
+    def experiments(self) -> Iterator[Experiment]:
+        """Long enough to be stopped on its way."""
+        yield experiment("long", epochs=60)

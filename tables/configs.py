@@ -6,6 +6,7 @@ Importing this asks no server; `cotrain.tables.connect` binds the schema.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -113,9 +114,9 @@ def leaf_columns(value: Any) -> dict[str, Any]:
     """How one value stands in a row of `Attr`."""
     if isinstance(value, bool) or value is None:
         return {"num": None, "txt": {True: "true", False: "false", None: "null"}[value]}
-    if isinstance(value, (int, float)):
-        return {"num": float(value), "txt": repr(value)}
-    return {"num": None, "txt": str(value)[:255]}
+    if isinstance(value, (int, float)) and -sys.float_info.max <= value <= sys.float_info.max:
+        return {"num": float(value), "txt": repr(value)[:255]}
+    return {"num": None, "txt": str(value)[:255]}  # also what no column holds: infinity, and NaN
 
 
 @schema

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +20,27 @@ from cotrain.tables.embedded import EmbeddedPostgres
 
 log = logging.getLogger(__name__)
 
+ROOTS_DATABASES = Path("/var/lib/cotrain")
 DECLARATION_LOCK = 706_173  # any number that no other program on the server uses
 OWN_STORE = {"protocol": "file", "location": ""}  # of the home that was connected last; a store that is set goes before
 
 
 def embedded(home: Path | None = None) -> EmbeddedPostgres:
-    """The embedded database of a home folder."""
-    return EmbeddedPostgres((home or home_folder()) / "database")
+    """The embedded database of a home folder, in `database` there.
+
+    Root's PostgreSQL runs as another user, who may not be able to enter the home, for example below /root. Then
+    `database` is a link to a folder under /var/lib/cotrain, and nothing is opened to others.
+    """
+    place = (home or home_folder()).resolve() / "database"
+    database = EmbeddedPostgres(place)
+    if os.geteuid() == 0 and not (place.exists() or place.is_symlink()) and database.closed_to_server():
+        elsewhere = ROOTS_DATABASES / secrets.token_hex(8)
+        for folder in (ROOTS_DATABASES, place.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            place.symlink_to(elsewhere)
+        database = EmbeddedPostgres(place)
+    return database
 
 
 def connect(*, home: Path | None = None, schema: str | None = None) -> None:

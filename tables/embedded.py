@@ -181,20 +181,27 @@ class EmbeddedPostgres:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
-    def _identity(self) -> dict[str, Any]:
-        """User and group of the server's processes where we are root."""
+    def closed_to_server(self) -> bool:
+        """Whether the user that the server runs as, where we are root, may not enter the home."""
+        return bool(closed_folder(self.home, self._server_user()))
+
+    def _server_user(self) -> dict[str, Any]:
+        """User and group of the server's processes where we are root, else nothing."""
         if os.geteuid():
             return {}
         known = {user.pw_name: (user.pw_uid, user.pw_gid) for user in pwd.getpwall()}
         user, group = known.get("postgres") or known.get("nobody", (65534, 65534))
         if self._data.exists() and (owner := self._data.stat()).st_uid:
             user, group = owner.st_uid, owner.st_gid  # PostgreSQL serves the folder's owner only
-        identity = {"user": user, "group": group, "extra_groups": []}
-        script = 'for f; do [ -x "$f" ] || { echo "$f"; break; }; done'  # asked as that user: right for ACLs too
-        if closed := _run("/bin/sh", "-c", script, "sh", *reversed(self.home.parents), self.home, **identity):
+        return {"user": user, "group": group, "extra_groups": []}
+
+    def _identity(self) -> dict[str, Any]:
+        """As `_server_user`; refused where that user may not enter the home."""
+        identity = self._server_user()
+        if identity and (closed := closed_folder(self.home, identity)):
             raise DatabaseUnavailableError(
-                f"PostgreSQL refuses to run as root and so runs as user id {user}, who may not enter {closed}. "
-                f"Choose a home outside of it, such as /srv/cotrain, or let others pass: chmod o+x {closed}"
+                f"PostgreSQL refuses to run as root and so runs as user id {identity['user']}, who may not enter "
+                f"{closed}. Choose a home outside of it, such as /srv/cotrain, or let others pass: chmod o+x {closed}"
             )
         return identity
 
@@ -264,6 +271,12 @@ class EmbeddedPostgres:
                 f"Cannot use {self.home}, which should be a folder of user id {os.geteuid()} on a disk with free "
                 f"space: {error}\n{getattr(error, 'output', '') or ''}"
             ) from error
+
+
+def closed_folder(home: Path, identity: dict[str, Any]) -> str:
+    """The first folder on the way to `home`, or `home` itself, that a user may not enter; "" where there is none."""
+    script = 'for f; do [ ! -e "$f" ] || [ -x "$f" ] || { echo "$f"; break; }; done'  # asked as that user: ACLs count
+    return _run("/bin/sh", "-c", script, "sh", *reversed(home.parents), home, **identity)
 
 
 def _find_programs(version: str, identity: dict[str, Any]) -> Path:

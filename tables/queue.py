@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +64,8 @@ def _add(recipe: str, place: int, experiment: Experiment) -> dict[str, str]:
     key = Run.add(experiment)
     row = {"recipe": recipe, **key, "label": experiment.label, "place": place}
     RecipeRun.insert1(row, skip_duplicates=True)
+    if not (RecipeRun() & row):
+        RecipeRun.update1(row)  # the recipe calls it otherwise now
     return key
 
 
@@ -93,19 +97,21 @@ def work(
     with _stop_signals():
         while max_runs is None or finished + failed < max_runs:
             # one key a call: populate() would not see what is enqueued later, and would collide with other workers
-            for key in _pending(recipe):
+            keys = _pending(recipe)
+            for key in keys:
                 on_start(key)
                 outcome = _one(key, folder, progress)
                 finished, failed = finished + (outcome == "done"), failed + (outcome == "failed")
                 if outcome != "taken":
                     break
-            else:
+            if not keys:
                 break
     return finished, failed
 
 
 def _pending(recipe: str | None) -> list[dict[str, Any]]:
     queue = TrainedModel.jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
+    queue = queue.restrict(Run().proj(), semantic_check=False)  # jobs of deleted runs stay behind
     if recipe is not None:
         queue = queue.restrict((RecipeRun() & {"recipe": recipe}).proj(), semantic_check=False)
     keys: list[dict[str, Any]] = queue.keys(order_by="priority ASC, scheduled_time ASC", limit=20)
@@ -122,9 +128,9 @@ def _one(key: dict[str, Any], home: str, progress: bool) -> str:
             return_exception_objects=True,
             make_kwargs={"home": home, "progress": progress},
         )
-    except SystemExit:
+    except (SystemExit, KeyboardInterrupt) as stop:
         _put_back(key)
-        raise SystemExit(143) from None
+        raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
     error = result["error_list"][0][1] if result["error_list"] else None
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         # populate() records these as failures of the run and would go on with the next one
@@ -138,9 +144,12 @@ def _one(key: dict[str, Any], home: str, progress: bool) -> str:
 
 
 def _put_back(key: dict[str, Any]) -> None:
+    """The run is pending again, with its priority, unless it is another worker's."""
     jobs = TrainedModel.jobs
-    (jobs & key & "status in ('error', 'reserved')").delete_quick()
-    jobs.insert1({**key, "status": "pending"}, skip_duplicates=True)
+    own = jobs & key & {"host": platform.node(), "pid": os.getpid()} & "status in ('error', 'reserved')"
+    if own:
+        none = dict.fromkeys(("reserved_time", "completed_time", "error_stack"))
+        jobs.update1({**key, **none, "status": "pending", "error_message": "", "host": "", "pid": 0})
 
 
 @contextmanager

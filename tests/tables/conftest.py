@@ -132,7 +132,7 @@ def trained(lab: Lab) -> Lab:
     from cotrain.tables import queue
 
     lab.enqueue("Tiny")
-    assert queue.work() == (2, 0)
+    assert queue.work(recipe="tiny.Tiny") == (2, 0)
     return lab
 
 

@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     enqueue = add("enqueue", _enqueue, "put a recipe's runs into the database and the queue", "digits_v1 --priority 1")
     enqueue.add_argument("recipe", help=RECIPE_HELP)
-    enqueue.add_argument("--priority", type=int, default=5, help="0 to 255, smaller ones are taken first (default 5)")
+    enqueue.add_argument("--priority", type=int, default=5, help="0 to 127, smaller ones are taken first (default 5)")
 
     work = add("work", _work, "train runs from the queue until it is empty", "", "--recipe digits_v1 --max-runs 1")
     work.add_argument("--recipe", help="take only runs of this recipe")

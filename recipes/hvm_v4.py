@@ -36,7 +36,7 @@ DATA = ArraysConfig(
 OBJECTS = TaskConfig(name="objects", tap="layer4", head=LinearHeadConfig(), objective=CrossEntropyConfig())
 NEURONS = TaskConfig(name="v4", tap="layer3", head=GaussianReadoutConfig(), objective=GaussianConfig())
 RDM = TaskConfig(name="v4_rdm", tap="layer3", head=RdmHeadConfig(), objective=RdmMatchConfig())
-BACKBONE = SmallCnnConfig(layers=((32, 5, 2), (48, 5, 2), (96, 3, 2), (128, 3, 2)), activation="elu")
+BACKBONE = SmallCnnConfig(layers=((32, 5, 2), (48, 5, 2), (96, 3, 2), (128, 3, 2)))
 # objects may be seen mirrored and far from their place, receptive fields may not
 JITTER = (
     ("objects", JitterConfig(pixels=6, mirror=True)),

@@ -61,7 +61,11 @@ def train(key: dict[str, Any], experiment: Experiment, home: Path, *, progress: 
     started = time.monotonic()
     folder = RunFolder(home / "runs" / key["run_key"])
     with _recorded(key) as attempt:
-        result = run(experiment, out=folder.path, sinks=[DatabaseSink(attempt)], progress=progress)
+        sink = DatabaseSink(attempt)
+        result = run(experiment, out=folder.path, sinks=[sink], progress=progress)
+        # of a run that was finished before, without the database, no epoch was told
+        told = result.scores[result.scores.split != "test"]
+        sink.start([Score(*values) for values in told.itertuples(index=False)], int(told.epoch.max()))
     best = result.scores[result.scores.epoch == result.best_epoch]
     scores = [Score(*values) for values in best.itertuples(index=False)]
     monitored = next(s.value for s in scores if s.metric == "monitored")

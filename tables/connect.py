@@ -116,9 +116,15 @@ def _set_up(home: Path) -> None:
     store.mkdir(parents=True, exist_ok=True)
     dj.config["safemode"] = False
     dj.config["loglevel"] = "WARNING"
+    logging.getLogger("datajoint").addFilter(_not_of_populate)
     dj.config.stores.setdefault("default", "checkpoints")
     dj.config.stores.setdefault("checkpoints", OWN_STORE)
     OWN_STORE["location"] = str(store)
+
+
+def _not_of_populate(record: logging.LogRecord) -> bool:
+    """The worker tells itself which run failed and why."""
+    return record.module != "autopopulate"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PARTS = {"data": Dataset, "model": Model, "trainer": Trainer}
+SCORE_COLUMNS = ("epoch", "task", "session", "split", "metric", "value")
 
 
 def runs(*, recipe: str | None = None, where: dict[str, Any] | None = None) -> Any:
@@ -117,9 +118,8 @@ def find_run(text: str) -> dict[str, str]:
 
 def curves(key: dict[str, str]) -> pd.DataFrame:
     """All epoch scores of a run so far: epoch, task, session, split, metric, value."""
-    found: pd.DataFrame = (EpochScore() & key).to_pandas().reset_index()
-    found = found.rename(columns={"epoch_number": "epoch"}).drop(columns=["run_key", "attempt"])
-    return found.sort_values(["epoch", "task", "session", "split", "metric"], ignore_index=True)
+    found = _frame((EpochScore() & key).proj("value", epoch="epoch_number"), *SCORE_COLUMNS)
+    return found.sort_values(list(SCORE_COLUMNS[:-1]), ignore_index=True)
 
 
 def test_scores(selection: Any) -> pd.DataFrame:
@@ -128,10 +128,17 @@ def test_scores(selection: Any) -> pd.DataFrame:
     The query: `TrainedModel.Score & {"split": "test"} & selection`.
     """
     query = (TrainedModel.Score() & {"split": "test"} & selection.proj()) * Run().proj("seed")
-    found: pd.DataFrame = query.to_pandas().reset_index()
+    found = _frame(query, "run_key", "seed", "task", "session", "metric", "value")
     named = {row["run_key"]: row["label"] for row in (RecipeRun() & selection.proj()).to_dicts()}
     found["label"] = found["run_key"].map(named)
     return found[["run_key", "label", "seed", "task", "session", "metric", "value"]]
+
+
+def _frame(query: Any, *columns: str) -> pd.DataFrame:
+    """Columns of a query; unlike `to_pandas` it has them without a row, too."""
+    import pandas as pd
+
+    return pd.DataFrame(query.to_dicts(), columns=list(columns)).astype({"value": float})
 
 
 def attempts_of(key: dict[str, str]) -> list[dict[str, Any]]:

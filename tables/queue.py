@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from cotrain.errors import CotrainError
+from cotrain.errors import CotrainError, DatabaseError
 from cotrain.recipe import Experiment
 from cotrain.recipe import Recipe as RecipeClass
 from cotrain.settings import home_folder
@@ -21,6 +21,8 @@ from cotrain.tables.configs import schema
 from cotrain.tables.runs import Recipe, RecipeRun, Run, TrainedModel
 
 log = logging.getLogger(__name__)
+
+LOWEST_PRIORITY = 127  # the largest number that MySQL's column of priorities holds
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,14 @@ def enqueue(recipe: type[RecipeClass], name: str, *, priority: int = 5) -> Enque
     Args:
         recipe: Its class.
         name: What the recipe is called in the database.
-        priority: 0 to 255; smaller ones are taken first.
+        priority: 0 to 127; smaller ones are taken first.
 
     Raises:
         RecipeError: Anything wrong with any of its experiments; nothing is stored then.
+        DatabaseError: The priority is out of range.
     """
+    if not 0 <= priority <= LOWEST_PRIORITY:
+        raise DatabaseError(f"A priority is a whole number from 0 to {LOWEST_PRIORITY}, found {priority}.")
     experiments = recipe().expand()
     with schema.connection.transaction:
         question = recipe.question()[:1024]

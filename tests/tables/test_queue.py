@@ -1,11 +1,12 @@
 """The queue in one process: what goes in, what comes out, and what is recorded of it."""
 
 import re
+import shutil
 
 import pytest
 import torch
 
-from cotrain.errors import RecipeError
+from cotrain.errors import DatabaseError, RecipeError
 from cotrain.tables import queries, queue
 from cotrain.tables.report import load_trained
 from cotrain.tables.runs import Attempt, EpochScore, Recipe, RecipeRun, Run, TrainedModel
@@ -31,12 +32,17 @@ def in_order(frame):
     return frame.sort_values(EPOCH_COLUMNS[:-1], ignore_index=True)[EPOCH_COLUMNS]
 
 
-@pytest.fixture
-def empty(lab):
-    """No run and no job."""
+def clear(lab):
+    """No run, no job, no folder of a run."""
     Run().delete()
     Recipe().delete()
     TrainedModel.jobs.delete_quick()
+    shutil.rmtree(lab.home / "runs", ignore_errors=True)
+
+
+@pytest.fixture
+def empty(lab):
+    clear(lab)
     return lab
 
 
@@ -95,7 +101,7 @@ def test_smaller_priorities_are_taken_first(empty):
 
 @pytest.mark.parametrize("priority", [-1, 128, 300])
 def test_priorities_that_not_every_database_holds_are_refused(priority, empty):
-    with pytest.raises(ValueError, match=rf"^A priority is 0 to 127, found {priority}\.$"):
+    with pytest.raises(DatabaseError, match=rf"^A priority is a whole number from 0 to 127, found {priority}\.$"):
         empty.enqueue("Tiny", priority=priority)
     assert jobs() == {}
 
@@ -126,10 +132,7 @@ def test_jobs_of_deleted_runs_block_nobody(empty):
 @pytest.fixture(scope="module")
 def worked(lab):
     """A lab in which `Failing` was worked through: its second run fails."""
-    from cotrain.tables.runs import Run
-
-    Run().delete()
-    TrainedModel.jobs.delete_quick()
+    clear(lab)
     lab.enqueue("Failing")
     assert queue.work(recipe="tiny.Failing") == (2, 1)
     return lab

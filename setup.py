@@ -4,11 +4,13 @@
 their own names they would overwrite PyTables' import package `tables` (docs/decisions/0001-layout.md).
 """
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "cotrain" / "__init__.py").read_text())[1]
 
 DEPENDENCIES = [
     "torch>=2.10",  # oldest release that the tests were meant for; wheels for Python 3.11 to 3.14
@@ -27,12 +29,12 @@ DEPENDENCIES = [
     "tensorboard>=2.17",  # first release for numpy 2
     "tqdm>=4.66.3",  # earlier ones have a security fault (CVE-2024-34062)
     "matplotlib>=3.9",  # first release for numpy 2
+    "jaxtyping>=0.3",  # shapes in annotations; checked by beartype, and so only under pytest
 ]
 
 DEVELOPMENT = [
     "pytest>=8",  # strict configuration used in pyproject.toml
     "hypothesis>=6.100",  # property tests
-    "jaxtyping>=0.3",  # shapes in annotations, checked under pytest
     "beartype>=0.19",  # the checker behind jaxtyping
     "ruff>=0.9",  # lint and format
     "mypy>=1.14",  # types
@@ -44,7 +46,7 @@ DEVELOPMENT = [
 
 setup(
     name="cotrain",
-    version="0.1.0",
+    version=VERSION,
     description="Co-train one network on pictures and on the brain",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

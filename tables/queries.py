@@ -46,13 +46,12 @@ def overview(selection: Any) -> pd.DataFrame:
     table = pd.DataFrame({"run": [key["run_key"] for key in keys]}).set_index("run")
     if not keys:
         return table
-    named: dict[str, list[str]] = {}
+    named = _labels(selection, None)
     place: dict[str, tuple[str, int]] = {}
     for row in (RecipeRun() & keys).to_dicts(order_by="recipe"):
-        named.setdefault(row["run_key"], []).append(row["label"])
         place.setdefault(row["run_key"], (row["recipe"], row["place"]))
     table = table.loc[sorted(table.index, key=lambda run: place.get(run, ("", 0)))]
-    table["label"] = [" / ".join(dict.fromkeys(named.get(run, [""]))) for run in table.index]
+    table["label"] = [named.get(run, "") for run in table.index]
     table["seed"] = pd.Series({row["run_key"]: row["seed"] for row in (Run() & keys).to_dicts()})
     attempts = {row["run_key"]: row for row in (Attempt() & keys).to_dicts(order_by="run_key, attempt")}
     trained = {row["run_key"]: row for row in (TrainedModel() & keys).proj("best_epoch", "monitored").to_dicts()}
@@ -89,8 +88,9 @@ def find_recipe_name(text: str) -> str:
     Raises:
         DatabaseError: None or several are.
     """
-    names = [row["recipe"] for row in Recipe().proj().to_dicts()]
-    wanted = text.removesuffix(".py").rpartition("/")[2].removeprefix("cotrain.recipes.")
+    names = sorted(row["recipe"] for row in Recipe().proj().to_dicts())
+    wanted = text.rpartition("/")[2].removeprefix("cotrain.recipes.").removesuffix(".py")
+    wanted = wanted.replace(".py:", ".").replace(":", ".")
     found: list[str] = [name for name in names if wanted == name or wanted in name.split(".")]
     if len(found) != 1:
         known = ", ".join(names) or "none; `cotrain enqueue RECIPE` puts one in"
@@ -122,16 +122,24 @@ def curves(key: dict[str, str]) -> pd.DataFrame:
     return found.sort_values(list(SCORE_COLUMNS[:-1]), ignore_index=True)
 
 
-def test_scores(selection: Any) -> pd.DataFrame:
+def test_scores(selection: Any, *, recipe: str | None = None) -> pd.DataFrame:
     """Test scores of the best epochs: label, seed, task, session, metric, value.
 
-    The query: `TrainedModel.Score & {"split": "test"} & selection`.
+    The query: `TrainedModel.Score & {"split": "test"} & selection`. Labels are those of the recipe, or of all.
     """
     query = (TrainedModel.Score() & {"split": "test"} & selection.proj()) * Run().proj("seed")
     found = _frame(query, "run_key", "seed", "task", "session", "metric", "value")
-    named = {row["run_key"]: row["label"] for row in (RecipeRun() & selection.proj()).to_dicts()}
-    found["label"] = found["run_key"].map(named)
+    found["label"] = found["run_key"].map(_labels(selection, recipe))
     return found[["run_key", "label", "seed", "task", "session", "metric", "value"]]
+
+
+def _labels(selection: Any, recipe: str | None) -> dict[str, str]:
+    """{key of a run: what the recipe calls it, or all recipes do}."""
+    held = RecipeRun() & selection.proj()
+    named: dict[str, dict[str, None]] = {}
+    for row in (held if recipe is None else held & {"recipe": recipe}).to_dicts(order_by="recipe"):
+        named.setdefault(row["run_key"], {})[row["label"]] = None
+    return {run: " / ".join(found) for run, found in named.items()}
 
 
 def _frame(query: Any, *columns: str) -> pd.DataFrame:

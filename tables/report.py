@@ -22,7 +22,7 @@ METRICS = tuple(PRIMARY_METRIC.values())
 
 def text(recipe: str) -> str:
     """Question, table of primary test scores (mean over seeds) and the query that made it."""
-    scores = queries.test_scores(queries.runs(recipe=recipe))
+    scores = queries.test_scores(queries.runs(recipe=recipe), recipe=recipe)
     if not len(scores):
         raise DatabaseError(
             f"No run of {recipe} is finished yet. `cotrain work` trains them; `cotrain ls` shows how far."

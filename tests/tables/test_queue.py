@@ -92,11 +92,9 @@ def test_what_fails_on_its_way_in_is_rolled_back(empty, monkeypatch):
 def test_smaller_priorities_are_taken_first(empty):
     empty.enqueue("Failing", priority=7)
     empty.enqueue("Again", priority=3)
-    labels = {key["run_key"]: label for name in ("Again", "Failing") for label, key in keys_of(empty, name).items()}
     begun = []
-    assert queue.work(max_runs=3, on_start=lambda key: begun.append(labels[key["run_key"]])) == (3, 0)
-    assert begun[:2] == ["once more", "longer"]
-    assert begun[2] in {"before", "after"}, "absurd would have failed" if begun[2] != "absurd" else begun
+    assert queue.work(max_runs=2, on_start=begun.append) == (2, 0)
+    assert sorted(begun, key=str) == sorted(keys_of(empty, "Again").values(), key=str)
 
 
 @pytest.mark.parametrize("priority", [-1, 128, 300])
@@ -126,7 +124,7 @@ def test_jobs_of_deleted_runs_block_nobody(empty):
     ghosts = [{"run_key": f"{number:032x}", "status": "pending", "priority": 0} for number in range(30)]
     TrainedModel.jobs.insert(ghosts)
     empty.enqueue("Failing")
-    assert queue.work(recipe=None, max_runs=1)[0] + queue.work(max_runs=2)[0] == 2
+    assert queue.work() == (2, 1)
 
 
 @pytest.fixture(scope="module")

@@ -46,9 +46,7 @@ def write_data(folder: Path) -> None:
     means = images.reshape(STIMULI, -1) @ random.normal(size=(SIZE * SIZE, NEURONS)) / 300
     responses = means + random.normal(size=means.shape)
     names = np.array(["thin", "middle", "broad"])
-    np.savez(
-        folder / "tiny.npz", images=images.astype(np.uint8), labels=labels, class_names=names, responses=responses
-    )
+    np.savez(folder / "tiny.npz", images=images.astype(np.uint8), labels=labels, class_names=names, responses=responses)
 
 
 def experiment(label: str, *, epochs: int, lr: float = 2e-3) -> Experiment:

@@ -70,12 +70,15 @@ def connect(*, home: Path | None = None, schema: str | None = None) -> None:
             f"No database answers at {dj.config['database.host']}:{dj.config['database.port']}: "
             f"{str(error).strip().splitlines()[0]}. Is the server running, and are DJ_HOST, DJ_USER and DJ_PASS right?"
         ) from None
-    with _declaring(connection):
-        # bound anew: DataJoint would keep to the connection, and the schema, of an earlier call
-        configs.schema.database = runs.TrainedModel._jobs = None
-        configs.schema.activate(name, connection=connection)
-        # declared lazily otherwise, and two workers that do so at once collide
-        assert runs.TrainedModel.jobs is not None
+    try:
+        with _declaring(connection):
+            # bound anew: DataJoint would keep to the connection, and the schema, of an earlier call
+            configs.schema.database = runs.TrainedModel._jobs = None
+            configs.schema.activate(name, connection=connection)
+            # declared lazily otherwise, and two workers that do so at once collide
+            assert runs.TrainedModel.jobs is not None
+    except dj.DataJointError as error:
+        raise DatabaseError(f"The database refuses to make or to open the schema {name!r}: {error}") from None
 
 
 def disconnect() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,8 +18,8 @@ def rdm_loss(
     features: Float[Tensor, "stimuli features"],
     target: Float[Tensor, "stimuli stimuli"],
     *,
-    dissimilarity: Literal["correlation"] = "correlation",
-    comparison: Literal["pearson"] = "pearson",
+    dissimilarity: str = "correlation",
+    comparison: str = "pearson",
 ) -> Float[Tensor, ""]:
     """1 - Pearson correlation, over pairs of stimuli, of the features' RDM and the target: 0 to 2.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, MinLen
 from torch import Tensor, nn
@@ -92,9 +92,11 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
     wanted, found = set(taps), dict[str, Tensor]()
     handles: list[RemovableHandle] = []
 
-    def keep(tap: str, output: Tensor) -> None:
+    def keep(tap: str, output: Any) -> None:
         if tap in found:
             return
+        if not isinstance(output, Tensor):
+            raise ModelError(f"the tap {tap!r} gives no features but a {type(output).__name__}; tap elsewhere.")
         last = len(found) + 1 == len(wanted)
         found[tap] = output if last else output.clone()  # ResNets go on by adding to some outputs in place
         if last:

@@ -184,6 +184,8 @@ def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task:
     try:
         with torch.no_grad():
             features = tapped(backbone, entry(torch.zeros(1, *info.image_shape)), [task.tap])[task.tap]
+    except ModelError as error:
+        raise ModelError(f"Task {task.name!r}: {error}") from None
     except RuntimeError as error:
         raise ModelError(
             f"Task {task.name!r}: images of {info.image_shape} do not pass through the backbone up to {task.tap!r}: "
@@ -191,6 +193,6 @@ def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task:
         ) from None
     finally:
         backbone.train(was_training)
-    if not isinstance(features, Tensor) or features.ndim < 2:
+    if features.ndim < 2:
         raise ModelError(f"Task {task.name!r}: the tap {task.tap!r} gives no features (images, channels, ...).")
     return tuple(features.shape[1:])

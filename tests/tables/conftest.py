@@ -36,18 +36,27 @@ class Lab:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
         """A command in a process of its own."""
-        # a console script is no module that finds the checkout, and coverage is that of the installed one
-        command = [sys.executable, "-c", "import sys; from cotrain.cli import main; sys.exit(main())", *arguments]
+        return self._python("import sys; from cotrain.cli import main; sys.exit(main())", *arguments, **environment)
+
+    def cotrain(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        """A command in a process of its own, to its end."""
+        return self._ended(self.start(*arguments, **environment))
+
+    def python(self, code: str, **environment: str) -> subprocess.CompletedProcess:
+        """Lines of Python in a process of their own, to their end."""
+        return self._ended(self._python(code, **environment))
+
+    def _python(self, code: str, *arguments: str, **environment: str) -> subprocess.Popen:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        command = [sys.executable, "-c", code, *arguments]
         process = subprocess.Popen(command, cwd=self.home, env={**self.environment, **environment}, **pipes)
         self.started.append(process)
         return process
 
-    def cotrain(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """A command in a process of its own, to its end."""
-        process = self.start(*arguments, **environment)
+    @staticmethod
+    def _ended(process: subprocess.Popen) -> subprocess.CompletedProcess:
         out, err = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def recipe(self, name: str) -> type[Recipe]:
         """A recipe of `tiny.py`."""
@@ -62,19 +71,27 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[dict[str, str]]:
+def server_folder() -> Iterator[Path]:
+    """A home whose embedded server may run; it is stopped in the end."""
+    from cotrain.tables.embedded import EmbeddedPostgres
+
+    # pytest's own folders are closed to the user that root's server runs as
+    folder = Path(tempfile.mkdtemp(prefix="cotrain-tables-"))
+    folder.chmod(0o755)
+    yield folder
+    EmbeddedPostgres(folder / "database").stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment variables of a server that runs as long as the tests do."""
     from cotrain.tables.embedded import EmbeddedPostgres
 
     if OTHER_SERVER in os.environ:
-        yield {name: value for name, value in os.environ.items() if name.startswith("DJ_")}
-        return
-    # pytest's own folders are closed to the user that root's server runs as
-    folder = Path(tempfile.mkdtemp(prefix="cotrain-tables-"))
-    folder.chmod(0o755)
-    database = EmbeddedPostgres(folder / "database")
-    found = database.start()
-    yield {
+        return {name: value for name, value in os.environ.items() if name.startswith("DJ_")}
+    found = EmbeddedPostgres(request.getfixturevalue("server_folder") / "database").start()
+    return {
         "DJ_HOST": found.host,
         "DJ_PORT": str(found.port),
         "DJ_USER": found.user,
@@ -82,8 +99,6 @@ def server() -> Iterator[dict[str, str]]:
         "DJ_BACKEND": "postgresql",
         "DJ_USE_TLS": "false",
     }
-    database.stop()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

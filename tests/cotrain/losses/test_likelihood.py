@@ -96,11 +96,13 @@ def test_unknown_responses_are_left_out_of_the_loss_and_of_the_gradient(name):
     output, target = pair(name)
     unknown = torch.tensor(np.random.default_rng(1).random(target.shape) < 0.4)
     masked = torch.where(unknown, torch.nan, target)
-    assert value(name, output, masked) == pytest.approx(value(name, output[~unknown], target[~unknown]), rel=1e-12)
+    assert value(name, output, masked) == pytest.approx(
+        value(name, output[~unknown][:, None], target[~unknown][:, None]), rel=1e-12
+    )
     output.requires_grad_()
     objective(name).loss(output, masked).backward()
     found, output.grad = output.grad, None
-    objective(name).loss(output[~unknown], target[~unknown]).backward()
+    objective(name).loss(output[~unknown][:, None], target[~unknown][:, None]).backward()
     torch.testing.assert_close(found, output.grad)
     assert (found[unknown] == 0).all()
 

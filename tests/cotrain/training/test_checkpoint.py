@@ -190,16 +190,14 @@ class At(ScoreSink):
             self.action()
 
 
-def limit_files(size: int) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-
-
 def test_a_file_size_limit_stops_the_run_and_harms_nothing(tiny, finished, tmp_path, assert_same_run):
+    held = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = (20_000, held[1])  # a checkpoint has more
     try:
         with pytest.raises(RunFolderError, match=r"step-\d+\.pt could not be written: the disk is full\. Earlier chec"):
-            run(tiny(), out=tmp_path, sinks=[At(2, lambda: limit_files(20_000))])  # a checkpoint has more
+            run(tiny(), out=tmp_path, sinks=[At(2, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))])
     finally:
-        limit_files(resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_FSIZE, held)
     assert_whole(tmp_path)
     run(tiny(), out=tmp_path)
     assert_same_run(tmp_path, finished.folder)

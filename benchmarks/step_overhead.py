@@ -77,4 +77,5 @@ for _ in range(ROUNDS):
     ours.append(own)
 steps = EPOCHS * batches
 print(f"{1e6 * statistics.median(ours) / steps:.0f} us a step (batch {BATCH}, CPU, one thread)")
-print(f"cotrain / plain torch: {statistics.median(ratios):.3f} (range {min(ratios):.3f} to {max(ratios):.3f}; limit 1.10)")
+spread = f"range {min(ratios):.3f} to {max(ratios):.3f}"
+print(f"cotrain / plain torch: {statistics.median(ratios):.3f} ({spread}; limit 1.10)")

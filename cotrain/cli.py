@@ -209,7 +209,7 @@ def _show(options: argparse.Namespace) -> int:
             shown = curves[(curves.session == "") & (curves.split == "validation")]
             wide = shown.pivot_table(index="epoch", columns=["task", "metric"], values="value")
             print("\nvalidation scores\n" + wide.to_string(float_format="{:.3f}".format))
-        scores = queries.test_scores(queries.runs() & key)
+        scores = queries.held_out_scores(queries.runs() & key)
         if len(scores):
             print("\ntest scores\n" + _table(scores[["task", "session", "metric", "value"]]))
     return 0

@@ -195,7 +195,8 @@ class Recipe:
                 problems.append("it yields no experiments")
             problems += self._wrong_seeds(cells)
         if problems:
-            raise RecipeError(f"{type(self).__name__} has {len(problems)} error(s):\n" + "\n".join(problems))
+            count = f"{len(problems)} error{'s' * (len(problems) > 1)}"
+            raise RecipeError(f"{type(self).__name__} has {count}:\n" + "\n".join(problems))
         return tuple(replaced(cell, seed=seed) for cell in cells for seed in self.seeds)
 
     def _wrong_seeds(self, cells: list[Experiment]) -> list[str]:

@@ -122,7 +122,7 @@ def curves(key: dict[str, str]) -> pd.DataFrame:
     return found.sort_values(list(SCORE_COLUMNS[:-1]), ignore_index=True)
 
 
-def test_scores(selection: Any, *, recipe: str | None = None) -> pd.DataFrame:
+def held_out_scores(selection: Any, *, recipe: str | None = None) -> pd.DataFrame:
     """Test scores of the best epochs: label, seed, task, session, metric, value.
 
     The query: `TrainedModel.Score & {"split": "test"} & selection`. Labels are those of the recipe, or of all.

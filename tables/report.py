@@ -22,7 +22,7 @@ METRICS = tuple(PRIMARY_METRIC.values())
 
 def text(recipe: str) -> str:
     """Question, table of primary test scores (mean over seeds) and the query that made it."""
-    scores = queries.test_scores(queries.runs(recipe=recipe), recipe=recipe)
+    scores = queries.held_out_scores(queries.runs(recipe=recipe), recipe=recipe)
     if not len(scores):
         raise DatabaseError(
             f"No run of {recipe} is finished yet. `cotrain work` trains them; `cotrain ls` shows how far."
@@ -61,7 +61,7 @@ def draw(recipe: str, path: Path) -> None:
     for label, key in first.items():
         frame = queries.curves(key)
         curves[label] = frame[(frame.split == "validation") & (frame.session == "")]
-        scores = queries.test_scores(queries.runs() & key)
+        scores = queries.held_out_scores(queries.runs() & key)
         scores = scores[(scores.session == "") & scores.metric.isin(METRICS)]
         test[label] = dict(zip(scores.task, scores.value, strict=True))
         metrics.update(dict(zip(scores.task, scores.metric, strict=True)))

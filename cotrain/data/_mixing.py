@@ -128,9 +128,8 @@ class Schedule:
     def _due(self, task: str, epoch: int) -> Fraction:
         """Batches of a task that are due before `epoch`."""
         starts = [1, *(start for start, _ in self.config.ratios if 1 < start < epoch), epoch]
-        return sum(
-            (self.ratio(task, start) * (end - start) * self.main_batches for start, end in pairwise(starts)), Fraction(0)
-        )
+        spans = ((start, (end - start) * self.main_batches) for start, end in pairwise(starts))
+        return sum((self.ratio(task, start) * main_batches for start, main_batches in spans), Fraction(0))
 
     def epoch(self, epoch: int) -> Iterator[MicroStep]:
         """Yield the micro-steps of an epoch: in each group the other tasks in the order of the data, main last."""

@@ -169,7 +169,7 @@ def test_three_wrong_vary_calls_are_reported_together():
         cells.expand()
     lines = str(caught.value).splitlines()
     assert lines[:4] == [
-        "Given has 4 error(s):",
+        "Given has 4 errors:",
         "'one', data: mylab.builders.pond: frog: unknown name. Did you mean 'frogs'?",
         "'two', model: mylab.builders.net: width: input should be greater than or equal to 1, found 0",
         "'two', trainer: mylab.builders.trainer: epoch: unknown name. Did you mean 'epochs'?",
@@ -183,7 +183,7 @@ def test_an_error_that_ends_the_recipe_comes_after_those_collected():
     def fails():
         raise ConfigError("this one ends it")
 
-    with pytest.raises(RecipeError, match=r"^Given has 2 error\(s\):\n'one', data: .*\nthis one ends it$"):
+    with pytest.raises(RecipeError, match=r"^Given has 2 errors:\n'one', data: .*\nthis one ends it$"):
         recipe(lambda: BASE.vary("one", data={"frog": 1}), fails, lambda: BASE.vary("two", data={"frog": 1})).expand()
 
 
@@ -194,7 +194,7 @@ def test_other_errors_are_not_swallowed():
 
 def test_a_recipe_within_a_recipe():
     inner = recipe(BASE, lambda: BASE.vary("one", data={"frog": 1}))
-    with pytest.raises(RecipeError, match=r"^Given has 1 error\(s\):\nGiven has 1 error\(s\):\n'one', data: "):
+    with pytest.raises(RecipeError, match=r"^Given has 1 error:\nGiven has 1 error:\n'one', data: "):
         recipe(lambda: inner.expand()[0]).expand()
 
 
@@ -230,7 +230,7 @@ def test_builders_that_do_not_resolve_are_reported_with_their_cells():
 
     cells = (BASE.vary("a", model=NowhereConfig(width=1)), BASE.vary("b", trainer=NowhereConfig(width=2)))
     with pytest.raises(
-        RecipeError, match=r"has 2 error\(s\):\n'a', model: 'mylab.*does not exist.*\n'b', trainer: 'mylab"
+        RecipeError, match=r"has 2 errors:\n'a', model: 'mylab.*does not exist.*\n'b', trainer: 'mylab"
     ):
         recipe(*cells).expand()
 

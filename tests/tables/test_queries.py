@@ -123,7 +123,7 @@ def test_curves_of_a_run(asked):
 def test_a_run_that_was_not_begun_has_empty_curves_and_scores(asked):
     key = key_of(asked, "Six", "watched")
     assert list(queries.curves(key).columns) == ["epoch", "task", "session", "split", "metric", "value"]
-    assert len(queries.curves(key)) == len(queries.test_scores(queries.runs() & key)) == 0
+    assert len(queries.curves(key)) == len(queries.held_out_scores(queries.runs() & key)) == 0
 
 
 def test_undefined_scores_read_as_nan(asked):
@@ -137,10 +137,10 @@ def test_undefined_scores_read_as_nan(asked):
 
 
 def test_test_scores_carry_labels_and_seeds(asked):
-    scores = queries.test_scores(queries.runs(recipe="tiny.Tiny"), recipe="tiny.Tiny")
+    scores = queries.held_out_scores(queries.runs(recipe="tiny.Tiny"), recipe="tiny.Tiny")
     assert set(scores.label) == {"together", "stripes only"}
-    assert set(queries.test_scores(queries.runs(recipe="tiny.Again"), recipe="tiny.Again").label) == {"once more"}
-    assert set(queries.test_scores(queries.runs()).label) == {"once more / together", "stripes only"}
+    assert set(queries.held_out_scores(queries.runs(recipe="tiny.Again"), recipe="tiny.Again").label) == {"once more"}
+    assert set(queries.held_out_scores(queries.runs()).label) == {"once more / together", "stripes only"}
     assert set(scores.seed) == {0}
     assert len(scores) == len(TrainedModel.Score() & {"split": "test"})
 

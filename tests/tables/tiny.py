@@ -116,4 +116,4 @@ class Long(Recipe):
 
     def experiments(self) -> Iterator[Experiment]:
         """Long enough to be stopped on its way."""
-        yield experiment("long", epochs=60)
+        yield experiment("long", epochs=40)

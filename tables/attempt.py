@@ -60,7 +60,7 @@ def train(key: dict[str, Any], experiment: Experiment, home: Path, *, progress: 
     """Train a run in its folder under `home`, recording the attempt; what `TrainedModel` stores of it."""
     started = time.monotonic()
     folder = RunFolder(home / "runs" / key["run_key"])
-    with _recorded(key) as attempt:
+    with recorded(key) as attempt:
         sink = DatabaseSink(attempt)
         result = run(experiment, out=folder.path, sinks=[sink], progress=progress)
         # of a run that was finished before, without the database, no epoch was told
@@ -81,7 +81,7 @@ def train(key: dict[str, Any], experiment: Experiment, home: Path, *, progress: 
 
 
 @contextmanager
-def _recorded(key: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def recorded(key: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The attempt's row from its start to its end, whatever that is."""
     attempt = {**key, "attempt": len(Attempt() & key) + 1}
     Attempt.insert1(

@@ -64,7 +64,8 @@ def connect(*, home: Path | None = None, schema: str | None = None) -> None:
     disconnect()
     _set_up(folder)
     try:
-        connection = dj.conn(reset=True)
+        with _quiet():
+            connection = dj.conn(reset=True)
     except Exception as error:
         raise DatabaseUnavailableError(
             f"No database answers at {dj.config['database.host']}:{dj.config['database.port']}: "

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
+import typing
 from importlib import import_module
+from typing import Any
 
-from cotrain.config import AddedLater, Config, NotIdentity
+from cotrain.config import Config
 from cotrain.errors import BuilderError
 from cotrain.resolve import config_class
 
@@ -36,16 +39,38 @@ def _is_config(found: object) -> bool:
 
 
 def _fields(cls: type[Config]) -> str:
-    """A config as people read it: its kind, what it is for, and each field with type and default."""
+    """A config as people read it: its kind, what it is for, and each field with type, default and remark."""
     lines = [cls.kind, *("  " + line for line in (inspect.getdoc(cls) or "").splitlines())]
+    remarks = dict(re.findall(r"^    (\w+): .*  # (.*)$", inspect.getsource(cls), re.MULTILINE))
     for name, field in cls.model_fields.items():
-        annotation = str(field.annotation)
-        if isinstance(field.annotation, type) and field.annotation is not Config:
-            annotation = field.annotation.__name__
-        for noise in ("typing.", "annotated_types.", "cotrain.config.", "<class '", "'>"):
-            annotation = annotation.replace(noise, "")
-        bounds = [str(mark) for mark in field.metadata if not isinstance(mark, (AddedLater, NotIdentity))]
-        bounds = [bound for bound in bounds if "Validator" not in bound]
+        bounds = [_bound(mark) for mark in field.metadata]
+        kind = " ".join([_type(field.annotation), *(bound for bound in bounds if bound)])
         default = "required" if field.is_required() else f"= {field.default!r}"
-        lines.append(f"    {name}: {annotation} {default}" + (f"  [{', '.join(bounds)}]" if bounds else ""))
+        lines.append(f"    {name}: {kind} {default}" + (f"  # {remarks[name]}" if name in remarks else ""))
     return "\n".join(lines)
+
+
+def _type(annotation: Any) -> str:
+    """An annotation in the words of a config file."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Config:
+        return "config of any builder"
+    if annotation in (None, type(None), Ellipsis):
+        return "..." if annotation is Ellipsis else "None"
+    if origin is typing.Annotated:
+        return " ".join([_type(parts[0]), *(bound for mark in parts[1:] if (bound := _bound(mark)))])
+    if origin is typing.Literal:
+        return " | ".join(repr(part) for part in parts)
+    if origin is tuple:
+        return f"({', '.join(_type(part) for part in parts)})"
+    if parts:  # a union
+        return " | ".join(_type(part) for part in parts)
+    return str(annotation.__name__)
+
+
+def _bound(mark: Any) -> str:
+    """A bound of a value, for example `>= 1`; nothing for marks that are none."""
+    for sign, name in ((">=", "ge"), (">", "gt"), ("<=", "le"), ("<", "lt")):
+        if (limit := getattr(mark, name, None)) is not None:
+            return f"{sign} {limit}"
+    return ""

@@ -1,4 +1,18 @@
-"""Does one network learn digits, simulated V1 neurons and their RDM at once as well as it learns each alone?"""
+"""Does one network learn digits, simulated V1 neurons and their RDM at once as well as it learns each alone?
+
+Data: 1,797 real handwritten digits that come with scikit-learn; patches of its two sample photographs with *simulated*
+responses (no animal was recorded). Nothing is downloaded.
+
+Command: cotrain enqueue digits_v1; cotrain work; cotrain report digits_v1 --out digits_v1.png   (or: make demo)
+Time: 2 to 3 minutes on two cores.
+Expected, test split, seed 0:
+
+| experiment | digits accuracy | simulated V1, median r a neuron | RDM, Spearman |
+|---|---|---|---|
+| co-trained | .996 | .748 | .430 |
+| each alone | .993 | .735 | .419 |
+| shuffled control | .993 | .040 | .039 |
+"""
 
 from __future__ import annotations
 

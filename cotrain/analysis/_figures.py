@@ -31,7 +31,8 @@ def overview_figure(
         curves: {label: scores with the columns epoch, task, metric, value} of the validation split.
         metrics: {task: metric that is drawn}.
         test: {label: {task: test value of that metric}}.
-        rdms: {name: (stimuli, stimuli)}, on one colour scale each by rank; may be empty.
+        rdms: {name: (stimuli, stimuli)}, each coloured by the rank of its pairs, all in the cluster order of the first
+            one; may be empty.
         title: Above all.
 
     Returns:
@@ -57,9 +58,11 @@ def overview_figure(
         seen.update({name: handle for name, handle in zip(names, more, strict=True) if name not in seen})
     figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=len(seen), frameon=False, fontsize=9)
     if rdms:
+        order = cluster_order(next(iter(rdms.values())))
         for axes, (name, matrix) in zip(grid[1], rdms.items(), strict=False):
             axes.set_visible(True)
-            image = draw_rdm(axes, matrix, name)
+            image = draw_rdm(axes, matrix[np.ix_(order, order)], name)
+            axes.set_xlabel(f"{len(matrix)} test stimuli, like ones of the first RDM together", fontsize=8)
         figure.colorbar(image, ax=list(grid[1]), shrink=0.8, label="dissimilarity (percentile of pairs)")
     return figure
 
@@ -99,5 +102,13 @@ def draw_rdm(axes: Axes, matrix: NDArray[np.float64], name: str) -> Any:
     axes.set_title(name, fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel(f"{len(matrix)} test stimuli", fontsize=8)
     return image
+
+
+def cluster_order(matrix: NDArray[np.float64]) -> NDArray[np.int64]:
+    """An order of the stimuli in which like ones stand together: the leaves of average linkage."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    tree = linkage(squareform((matrix + matrix.T) / 2, checks=False), "average", optimal_ordering=True)
+    return np.asarray(leaves_list(tree), dtype=np.int64)

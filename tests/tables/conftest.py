@@ -36,7 +36,7 @@ class Lab:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
         """A command in a process of its own."""
-        return self._python("import sys; from cotrain.cli import main; sys.exit(main())", *arguments, **environment)
+        return self.start_python("import sys; from cotrain.cli import main; sys.exit(main())", *arguments, **environment)
 
     def cotrain(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         """A command in a process of its own, to its end."""
@@ -44,9 +44,10 @@ class Lab:
 
     def python(self, code: str, **environment: str) -> subprocess.CompletedProcess:
         """Lines of Python in a process of their own, to their end."""
-        return self._ended(self._python(code, **environment))
+        return self._ended(self.start_python(code, **environment))
 
-    def _python(self, code: str, *arguments: str, **environment: str) -> subprocess.Popen:
+    def start_python(self, code: str, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Lines of Python in a process of their own."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         command = [sys.executable, "-c", code, *arguments]
         process = subprocess.Popen(command, cwd=self.home, env={**self.environment, **environment}, **pipes)
@@ -111,7 +112,7 @@ def unconnected(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory
     sys.modules["cotrain_recipe_tiny"].write_data(home)
     schema = f"test_{uuid.uuid4().hex[:12]}"
     settings = {"COTRAIN_HOME": str(home), "COTRAIN_DATA": str(home), "COTRAIN_SCHEMA": schema, **server}
-    settings |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    settings |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:MariaDB is not officially supported:UserWarning"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)

@@ -13,6 +13,20 @@ from cotrain.tables.runs import Attempt, EpochScore, Run, TrainedModel
 from cotrain.training import load
 from cotrain.training import run as run_in_folder
 
+BUSY = """
+import sys
+from cotrain.cli import main
+from cotrain.tables import attempt
+
+class Busy(attempt.DatabaseSink):
+    def epoch(self, *told):
+        super().epoch(*told)
+        while True:
+            attempt.Attempt().to_dicts()
+
+attempt.DatabaseSink = Busy
+sys.exit(main(["work"]))
+"""
 SCORE = ["epoch", "task", "session", "split", "metric", "value"]
 
 
@@ -71,8 +85,7 @@ def begun(lab_again):
 def require_resumed(lab, key, uninterrupted):
     """The second attempt went on after the first one's checkpoint, and together they are one run."""
     first, second = epochs_of(key, 1), epochs_of(key, 2)
-    assert first[0] == 0
-    assert len(first) >= 4
+    assert first[:3] == [0, 1, 2]  # the checkpoint of epoch 3 was perhaps not yet written
     assert first + second == list(range(41)), "each epoch once"
     journal = (lab.home / "runs" / key["run_key"] / "journal.jsonl").read_text().splitlines()
     assert len(journal) == 42, "epochs 0 to 40 and the test"
@@ -82,7 +95,10 @@ def require_resumed(lab, key, uninterrupted):
     assert (TrainedModel() & key).fetch1("attempt") == 2
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [pytest.param(signal.SIGTERM, 143, id="TERM"), pytest.param(signal.SIGINT, 130, id="INT", marks=pytest.mark.slow)],
+)
 def test_a_worker_that_is_told_to_stop_puts_its_run_back(number, status, begun, lab_again, uninterrupted):
     worker, key = begun
     worker.send_signal(number)
@@ -103,6 +119,20 @@ def test_a_worker_that_is_told_to_stop_puts_its_run_back(number, status, begun, 
     assert len(TrainedModel.jobs) == 0
 
 
+def test_a_signal_in_the_middle_of_a_query(lab_again):
+    """It breaks the connection where the driver is written in Python, as MySQL's is."""
+    lab_again.enqueue("Again", priority=0)
+    worker = lab_again.start_python(BUSY)
+    wait_for(lambda: EpochScore() or worker.poll() is not None)
+    time.sleep(0.2)
+    worker.terminate()
+    said = ended(worker)
+    assert worker.returncode == 143, said
+    assert Attempt().fetch1("status") == "interrupted"
+    assert [(job["status"], job["priority"]) for job in TrainedModel.jobs.to_dicts()] == [("pending", 0)] * 2
+
+
+@pytest.mark.slow
 def test_a_run_of_a_killed_worker_goes_on(begun, lab_again, uninterrupted):
     worker, key = begun
     worker.kill()
@@ -134,7 +164,7 @@ def test_two_workers_share_six_runs_and_tell_while_they_run(lab_again):
     assert [worker.returncode for worker in workers] == [0, 0], said
     assert {"queued", "running"} <= states
     assert len({run for run, _ in live}) >= 2, "epochs of unfinished runs were seen"
-    assert re.search(r",running,\d+,,,", listed), listed
+    assert re.search(r"watched,\d,(running|reserved),", listed), listed
     assert sum(int(re.search(r"(\d+) runs finished, 0 failed\.\n$", out)[1]) for out, _ in said) == 6
     assert len(TrainedModel()) == 6
     attempts = Attempt().to_dicts()

@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from cotrain import build
+from cotrain.losses import CrossEntropyConfig
+from cotrain.models import LinearHeadConfig, SharedBackboneConfig, SmallCnnConfig
 from cotrain.models._batch_norm import TaskBatchNorm, activate, per_task
+from cotrain.tasks import DataInfo, SessionInfo, TaskConfig, TaskInfo
 
 TASKS = ("objects", "v1")
 
@@ -118,3 +122,50 @@ def test_a_state_loads_by_the_names_of_tasks_not_by_their_order():
         activate(built, "v1")
     assert torch.equal(held.eval()(images()), swapped.eval()(images()))
     assert not torch.equal(held.eval()(images()), other.eval()(images()))
+
+
+def model(batch_norm, names=TASKS):
+    """A co-trained model of two classifications."""
+    task = TaskInfo("classification", (1, 8, 8), (0.5,), (0.25,), ("a", "b"), {"": SessionInfo(0, (), 0.0, {})})
+    heads = {"tap": "layer2", "head": LinearHeadConfig(), "objective": CrossEntropyConfig()}
+    tasks = tuple(TaskConfig(name=name, **heads) for name in names)
+    backbone = SmallCnnConfig(layers=((4, 3, 1), (5, 3, 1)))
+    config = SharedBackboneConfig(backbone=backbone, tasks=tasks, batch_norm=batch_norm)
+    return build(config, DataInfo(dict.fromkeys(names, task), "0" * 32), seed=0)
+
+
+def norms(built, kind):
+    return [module for module in built.backbone.modules() if isinstance(module, kind)]
+
+
+def test_a_model_has_statistics_a_task_unless_they_are_shared():
+    assert SharedBackboneConfig.model_fields["batch_norm"].default == "per_task"
+    own, shared = model("per_task"), model("shared")
+    assert (len(norms(own, TaskBatchNorm)), len(norms(own, nn.BatchNorm2d))) == (2, 0)
+    assert (len(norms(shared, TaskBatchNorm)), len(norms(shared, nn.BatchNorm2d))) == (0, 2)
+    assert {name for name, _ in own.named_parameters()} == {name for name, _ in shared.named_parameters()}
+
+
+@pytest.mark.parametrize("train_last", TASKS)
+def test_a_model_answers_each_task_by_its_own_statistics_whichever_was_seen_last(train_last):
+    pixels = {"objects": images(0.4, 0.1), "v1": images(0.8, 0.02, seed=1)}
+    built = model("per_task")
+    for _ in range(100):
+        for task in sorted(TASKS, key=lambda name: name == train_last):
+            built(pixels[task], task)
+    trained = {task: copy.deepcopy(built)(pixels[task], task) for task in TASKS}
+    built.eval()
+    for task in TASKS:
+        torch.testing.assert_close(built(pixels[task], task), trained[task], rtol=0.05, atol=0.02)
+        together = built.together(pixels[task], [(task, ""), *((other, "") for other in TASKS if other != task)])
+        assert torch.equal(together[task, ""], built(pixels[task], task)), "images of the first task, its statistics"
+
+
+def test_alone_or_beside_others_a_task_is_normalised_alike():
+    single, both = model("per_task", ("v1",)), model("per_task")
+    both.heads["v1"].load_state_dict(single.heads["v1"].state_dict())
+    for _ in range(3):
+        both(SEEN["objects"].sigmoid(), "objects")
+        torch.testing.assert_close(both(SEEN["v1"].sigmoid(), "v1"), single(SEEN["v1"].sigmoid(), "v1"), rtol=0, atol=0)
+    single.eval(), both.eval()
+    assert torch.equal(both(SEEN["v1"].sigmoid(), "v1"), single(SEEN["v1"].sigmoid(), "v1"))

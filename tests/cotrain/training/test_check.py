@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from cotrain import build
-from cotrain.data import DigitsConfig, MixingConfig, MixingLoader
-from cotrain.errors import CotrainError, DataError, ModelError, TrainingError
+from cotrain.data import JitterConfig, MixingConfig, MixingLoader
+from cotrain.errors import DataError, ModelError, TrainingError
+from cotrain.losses._likelihood import CrossEntropy
 from cotrain.training import MonitorConfig, check, run
 
 
@@ -68,7 +69,7 @@ def test_a_task_that_rests_at_first_is_tried_too(tiny):
         ({"monitor": MonitorConfig(tasks=(("objects", 1.0),))}, TrainingError, "monitor names the task 'objects'"),
         ({"mixing": MixingConfig(main="objects")}, DataError, "mixing names the task 'objects', which the data lack"),
         ({"device": "tpu"}, TrainingError, "There is no device 'tpu'"),
-        ({"augmentation": (("v4", DigitsConfig()),)}, CotrainError, "."),
+        ({"augmentation": (("v4", JitterConfig()),)}, TrainingError, "augmentation names tasks that the data lack: v4"),
     ],
 )
 def test_what_would_stop_the_run_is_found(changes, error, text, digits, tmp_path):
@@ -91,8 +92,6 @@ def test_a_model_that_does_not_fit_is_found(digits):
 
 
 def test_a_loss_that_is_no_number_is_found(digits, monkeypatch):
-    from cotrain.losses import CrossEntropy
-
     monkeypatch.setattr(CrossEntropy, "loss", lambda self, output, target: output.sum() * torch.nan)
     with pytest.raises(TrainingError, match="The loss of task 'digits' is nan in the first batch"):
         check(digits())

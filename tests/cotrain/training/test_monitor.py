@@ -59,7 +59,7 @@ def test_an_undefined_part_makes_the_whole_undefined_unless_it_is_not_monitored(
 
 
 def test_tasks_that_the_data_lack_are_named():
-    with pytest.raises(TrainingError, match="monitor names the task 'digit', which the data lack.*Did you mean 'digi"):
+    with pytest.raises(TrainingError, match=r"monitor names the task 'digit', which the data lack.*Did you mean 'digi"):
         Monitor(MonitorConfig(tasks=(("digit", 1.0),)), INFO)
 
 

@@ -12,11 +12,16 @@ import time
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cotrain import run
-from cotrain.training import RunFolder, ScoreSink, load_state
+from cotrain.data import MixingConfig
+from cotrain.training import ConstantConfig, MonitorConfig, RunFolder, ScoreSink, SgdConfig, load_state
 
 # With uneven mixing, shifted images, sampled readouts, learned weights, clipped gradients and early stopping.
+BY_SIZE = MixingConfig(
+    main="simulated_v1", ratios=((1, (("digits", 1.7), ("simulated_rdm", "1/3"))),), batch_size=9, sessions="by_size"
+)
 BATCHES = 55  # in the third epoch, after some checkpoints there
 
 
@@ -79,6 +84,23 @@ def test_how_often_checkpoints_are_written_changes_nothing(finished, tiny, tmp_p
     assert_same_run(tmp_path, finished.folder)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimiser": SgdConfig(lr=0.05, nesterov=True), "schedule": ConstantConfig(), "clip_norm": None},
+        {"model": {"batch_norm": "shared"}, "augmentation": ()},
+        {"monitor": MonitorConfig(), "mixing": BY_SIZE},
+    ],
+)
+def test_other_settings_leave_no_trace_either(changes, tiny, tmp_path, pull_plug, assert_same_run):
+    experiment = tiny(epochs=3, **changes)
+    run(experiment, out=tmp_path / "whole")
+    for after in (14, 17):
+        pull_plug(experiment, tmp_path / "cut", after=after)
+    run(experiment, out=tmp_path / "cut")
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+
+
 @pytest.mark.parametrize("cut", [1, 40, -1])
 def test_a_torn_line_of_the_journal_is_dropped(cut, finished, tiny, tmp_path, pull_plug, assert_same_run):
     pull_plug(tiny(), tmp_path, after=BATCHES)
@@ -133,6 +155,15 @@ def test_what_a_killed_process_was_writing_is_removed(tiny, tmp_path, pull_plug)
     assert not any(path.exists() for path in left)
 
 
+def assert_same_curves(folder: Path, other: Path) -> None:
+    """TensorBoard shows the same, and each epoch once; the last points may have been told twice."""
+    found, wanted = (EventAccumulator(str(f / "tensorboard"), {"scalars": 0}).Reload() for f in (folder, other))
+    assert found.Tags()["scalars"] == wanted.Tags()["scalars"]
+    for tag in set(wanted.Tags()["scalars"]) - {"seconds"}:
+        points, expected = ([(e.step, e.value) for e in held.Scalars(tag)] for held in (found, wanted))
+        assert (points if not tag.endswith("/test") else points[-1:]) == expected, tag
+
+
 TRY = """
 import sys
 from pathlib import Path
@@ -164,6 +195,7 @@ def test_killed_at_random_moments_a_run_ends_as_if_it_had_not_been(finished, tin
     assert process.returncode == 0
     assert kills >= 2
     assert_same_run(out, finished.folder)
+    assert_same_curves(out, finished.folder)
 
 
 CHAIN = """
@@ -214,3 +246,4 @@ def test_killed_before_each_sort_of_write_a_run_ends_as_if_it_had_not_been(finis
     assert ended.returncode == 0, ended.stderr
     assert int(ended.stdout) > 12, "processes that died"
     assert_same_run(tmp_path / "run", finished.folder)
+    assert_same_curves(tmp_path / "run", finished.folder)

@@ -102,7 +102,7 @@ def test_a_sink_that_comes_back_hears_the_history_and_then_the_rest(tiny, finish
     told = [s for event in first.events[1:-1] for s in event[2]]
     _, history, resumed = second.events[0]
     assert resumed == 2 and same(history, told)
-    assert [event[1] for event in second.events if event[0] == "epoch"][0] == 3
+    assert next(event[1] for event in second.events if event[0] == "epoch") == 3
     rest = [s for event in second.events[1:-1] for s in event[2]]
     assert same(history + rest, [Score(*row) for row in finished.scores.itertuples(index=False)])
 

@@ -119,9 +119,7 @@ def test_the_learning_rate_follows_the_schedule(digits, tmp_path, monkeypatch):
 
 def test_the_learning_rate_goes_on_after_an_interruption(digits, tmp_path, monkeypatch, pull_plug):
     rates, step = [], torch.optim.AdamW.step
-    monkeypatch.setattr(
-        torch.optim.AdamW, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self))
-    )
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: (rates.append(self.param_groups[0]["lr"]), step(self)))
     run(digits(), out=tmp_path / "whole")
     whole, rates[:] = [*rates], []
     pull_plug(digits(checkpoint_steps=5), tmp_path / "cut", after=11)

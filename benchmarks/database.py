@@ -41,7 +41,9 @@ with tempfile.TemporaryDirectory() as folder:
         database.stop()
         warm.append(seconds(database.start))
         database.stop()
-    print(f"cold start {statistics.median(cold):.2f} s (limit 6), warm start {statistics.median(warm):.2f} s (limit 0.5)")
+    print(
+        f"cold start {statistics.median(cold):.2f} s (limit 6), warm start {statistics.median(warm):.2f} s (limit 0.5)"
+    )
     home = Path(folder) / "0"
     first = seconds(lambda: connect(home=home))
     disconnect()

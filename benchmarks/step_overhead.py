@@ -19,7 +19,7 @@ from cotrain.models import LinearHeadConfig, SharedBackboneConfig, SmallCnnConfi
 from cotrain.resolve import build
 from cotrain.tasks import TaskConfig
 from cotrain.training import ConstantConfig, RunFolder, SgdConfig, TrainerConfig
-from cotrain.training._trainer import _Run
+from cotrain.training._trainer import TrainingState
 
 EPOCHS, ROUNDS, BATCH = 5, 7, 32
 
@@ -58,7 +58,9 @@ def plain() -> float:
 def cotrained() -> float:
     """The trainer's steps over the same number of batches."""
     with tempfile.TemporaryDirectory() as folder:
-        run = _Run(trainer, build(config, data.info, seed=0), data, 0, torch.device("cpu"), RunFolder(Path(folder)))
+        run = TrainingState(
+            trainer, build(config, data.info, seed=0), data, 0, torch.device("cpu"), RunFolder(Path(folder))
+        )
         run.model.train()
         started = time.process_time()
         for _ in range(EPOCHS):

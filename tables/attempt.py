@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cotrain.recipe import Experiment
@@ -35,15 +37,17 @@ class DatabaseSink(ScoreSink):
         """Drop what earlier attempts told of epochs that are now done again, and tell what they did not."""
         run_key = {"run_key": self.attempt["run_key"]}
         last = -1 if resumed_epoch is None else resumed_epoch
-        (EpochScore() & run_key & f"epoch_number > {last}").delete_quick()
-        told = {row["epoch_number"] for row in (dj.U("epoch_number") & (EpochScore() & run_key)).to_dicts()}
-        self._insert([score for score in history if score.epoch not in told])
-        Attempt.update1({**self.attempt, "epoch": last})
+        with _signals_wait():
+            (EpochScore() & run_key & f"epoch_number > {last}").delete_quick()
+            told = {row["epoch_number"] for row in (dj.U("epoch_number") & (EpochScore() & run_key)).to_dicts()}
+            self._insert([score for score in history if score.epoch not in told])
+            Attempt.update1({**self.attempt, "epoch": last})
 
     def epoch(self, epoch: int, scores: Sequence[Score], seconds: float) -> None:
         """Add the rows of an epoch."""
-        self._insert(scores)
-        Attempt.update1({**self.attempt, "epoch": epoch})
+        with _signals_wait():
+            self._insert(scores)
+            Attempt.update1({**self.attempt, "epoch": epoch})
 
     def _insert(self, scores: Sequence[Score]) -> None:
         EpochScore.insert([{**self.attempt, **row(score), "epoch_number": score.epoch} for score in scores])
@@ -107,6 +111,25 @@ def recorded(key: dict[str, Any]) -> Iterator[dict[str, Any]]:
         Attempt.update1({**attempt, "status": "done", **_finished()})
     finally:
         stop()
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C wait for the end of a query: in its middle they would break a connection to MySQL."""
+    if threading.current_thread() is not threading.main_thread():  # which alone is told of signals
+        yield
+        return
+    told: list[tuple[int, FrameType | None]] = []
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *what: told.append(what)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number, frame in told:
+        if callable(handler := before[signal.Signals(number)]):
+            handler(number, frame)
 
 
 def _finished() -> dict[str, Any]:

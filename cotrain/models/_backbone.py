@@ -117,8 +117,10 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
 
 def find_tap(backbone: nn.Module, tap: str) -> nn.Module:
     """The module at a path; an error that names near paths where there is none."""
-    modules: dict[str, nn.Module] = dict(backbone.named_modules())
-    if not tap or tap not in modules:
-        paths = [path for path in modules if path and path.count(".") <= max(1, tap.count("."))]
-        raise ModelError(f"The backbone has no tap {tap!r}.{did_you_mean(tap, paths)}")
-    return modules[tap]
+    try:
+        if tap:
+            return backbone.get_submodule(tap)
+    except AttributeError:
+        pass
+    paths = [path for path, _ in backbone.named_modules() if path and path.count(".") <= max(1, tap.count("."))]
+    raise ModelError(f"The backbone has no tap {tap!r}.{did_you_mean(tap, paths)}")

@@ -55,8 +55,12 @@ def per_task(network: nn.Module, tasks: Sequence[str]) -> None:
                 setattr(parent, name, TaskBatchNorm(child, tasks))
 
 
-def activate(network: nn.Module, task: str) -> None:
+def task_norms(network: nn.Module) -> list[TaskBatchNorm]:
+    """Those of a network."""
+    return [module for module in network.modules() if isinstance(module, TaskBatchNorm)]
+
+
+def activate(norms: list[TaskBatchNorm], task: str) -> None:
     """Say whose statistics come next."""
-    for module in network.modules():
-        if isinstance(module, TaskBatchNorm):
-            module.active = task
+    for norm in norms:
+        norm.active = task

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cotrain.config import Config
 from cotrain.errors import ModelError, did_you_mean
 from cotrain.models._backbone import SmallCnnConfig, find_tap, input_channels, tapped
-from cotrain.models._batch_norm import activate, per_task
+from cotrain.models._batch_norm import activate, per_task, task_norms
 from cotrain.models._heads import Head
 from cotrain.resolve import AnyConfig, build, resolve
 from cotrain.seeds import derive_seed
@@ -85,6 +85,7 @@ class MultiTaskModel(nn.Module):
         self.backbone, self.taps = backbone, taps
         self.inputs, self.heads = nn.ModuleDict(inputs), nn.ModuleDict(heads)
         self.objectives = nn.ModuleDict(objectives)
+        self._norms = task_norms(backbone)  # found once: a walk over all modules in each pass would cost
 
     def forward(self, images: Tensor, task: str, session: str = "") -> Tensor:
         """The output of one task; no layer of the backbone after the task's tap is computed.
@@ -99,7 +100,7 @@ class MultiTaskModel(nn.Module):
         """
         self._check(task)
         tap = self.taps[task]
-        activate(self.backbone, task)
+        activate(self._norms, task)
         features = tapped(self.backbone, self.inputs[task](images), [tap])[tap]
         return self.heads[task](features, session)  # type: ignore[no-any-return]
 
@@ -117,7 +118,7 @@ class MultiTaskModel(nn.Module):
             raise ModelError("Name at least one (task, session) to be answered.")
         for task, _ in tasks:
             self._check(task)
-        activate(self.backbone, tasks[0][0])
+        activate(self._norms, tasks[0][0])
         features = tapped(self.backbone, self.inputs[tasks[0][0]](images), [self.taps[task] for task, _ in tasks])
         return {(task, session): self.heads[task](features[self.taps[task]], session) for task, session in tasks}
 

@@ -9,7 +9,7 @@ from torch import nn
 from cotrain import build
 from cotrain.losses import CrossEntropyConfig
 from cotrain.models import LinearHeadConfig, SharedBackboneConfig, SmallCnnConfig
-from cotrain.models._batch_norm import TaskBatchNorm, activate, per_task
+from cotrain.models._batch_norm import TaskBatchNorm, activate, per_task, task_norms
 from cotrain.tasks import DataInfo, SessionInfo, TaskConfig, TaskInfo
 
 TASKS = ("objects", "v1")
@@ -49,7 +49,7 @@ def test_every_batch_norm_is_replaced_and_keeps_its_gain_and_bias():
 @pytest.mark.parametrize("task", TASKS)
 def test_for_one_task_it_is_the_batch_norm_that_it_stands_for(task):
     plain, held = network(), split()
-    activate(held, task)
+    activate(task_norms(held), task)
     for seed in range(3):
         batch = images(1.0, 2.0, seed=seed)
         torch.testing.assert_close(held(batch), plain(batch), rtol=0, atol=0)
@@ -60,7 +60,7 @@ def test_for_one_task_it_is_the_batch_norm_that_it_stands_for(task):
 
 def test_the_statistics_of_other_tasks_stay():
     held = split()
-    activate(held, "v1")
+    activate(task_norms(held), "v1")
     held(SEEN["v1"])
     norm = held[1][0]
     assert torch.equal(norm.mean_objects, torch.zeros(4)) and torch.equal(norm.variance_objects, torch.ones(4))
@@ -70,13 +70,13 @@ def test_the_statistics_of_other_tasks_stay():
 def test_alternating_tasks_are_evaluated_as_they_were_trained_where_a_shared_norm_is_not():
     def gap(built, task):
         """How far evaluation is from training, of the last training batch."""
-        activate(built, task)
+        activate(task_norms(built), task)
         return (built.eval()(SEEN[task]) - copy.deepcopy(built).train()(SEEN[task])).abs().max().item()
 
     own, shared = split(), network()
     for _ in range(100):
         for task in TASKS:
-            activate(own, task)
+            activate(task_norms(own), task)
             own(SEEN[task])
             shared(SEEN[task])
     assert max(gap(own, task) for task in TASKS) < 0.02
@@ -86,7 +86,7 @@ def test_alternating_tasks_are_evaluated_as_they_were_trained_where_a_shared_nor
 def test_both_tasks_teach_the_shared_gain_in_one_backward():
     held, total = split(), torch.zeros(())
     for task in TASKS:
-        activate(held, task)
+        activate(task_norms(held), task)
         total = total + held(SEEN[task]).square().mean()
     total.backward()
     assert all(parameter.grad.isfinite().all() for parameter in held.parameters())
@@ -96,30 +96,30 @@ def test_both_tasks_teach_the_shared_gain_in_one_backward():
 def test_the_statistics_are_in_the_state():
     held, other = split(), split()
     for task in TASKS:
-        activate(held, task)
+        activate(task_norms(held), task)
         held(SEEN[task])
     other.load_state_dict(held.state_dict())
     for task in TASKS:
-        activate(held.eval(), task)
-        activate(other.eval(), task)
+        activate(task_norms(held.eval()), task)
+        activate(task_norms(other.eval()), task)
         assert torch.equal(held(SEEN[task]), other(SEEN[task]))
 
 
 def test_a_network_without_batch_norm_is_left_as_it_is():
     plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
     per_task(plain, TASKS)
-    activate(plain, "v1")
+    activate(task_norms(plain), "v1")
     assert [type(module) for module in plain] == [nn.Conv2d, nn.ReLU]
 
 
 def test_a_state_loads_by_the_names_of_tasks_not_by_their_order():
     held, other = split(), split()
-    activate(held, "v1")
+    activate(task_norms(held), "v1")
     held(SEEN["v1"])
     per_task(swapped := network(), TASKS[::-1])
     swapped.load_state_dict(held.state_dict())
     for built in (held, swapped):
-        activate(built, "v1")
+        activate(task_norms(built), "v1")
     assert torch.equal(held.eval()(images()), swapped.eval()(images()))
     assert not torch.equal(held.eval()(images()), other.eval()(images()))
 

@@ -2,6 +2,22 @@
 
 Data: 640 grey pictures of 8 objects on backgrounds, spike counts of 50 macaque V4 neurons with 6 to 10 repeats (Cowley,
 Stan, Pillow & Smith 2023, bioRxiv 2023.11.22.568315); `hvm640_v4/hvm640_v4_210325.npz` in the folder `COTRAIN_DATA`.
+
+Command: cotrain enqueue hvm_v4; cotrain work; cotrain report hvm_v4 --out hvm_v4.png
+Time: 1 to 2 minutes a co-trained run, 30 s a single task, on one core; about 25 minutes for all 15 runs.
+Expected, test split (96 pictures), mean of seeds 0, 1, 2:
+
+| experiment | objects, 8-way accuracy | V4, median r of 50 neurons | V4 RDM, Spearman |
+|---|---|---|---|
+| co-trained | .351 | .493 | .491 |
+| each alone | .340 | .497 | .522 |
+| shuffled control | .365 | -.024 | .252 |
+| pixels (ridge, correlation distance) | .27 | .26 | .09 |
+| random network (ridge) | - | .37 | - |
+
+The RDM of the shuffled control is not at zero: features that were learnt from objects alone, and even those of an
+untrained network (.17 in epoch 0), share some geometry with V4. Single seeds differ: objects .240 to .406 (96 pictures: a
+standard error of .05), RDM .470 to .531. Split halves of the recording agree at .58 (RDM, Spearman).
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ Expected, test split (96 pictures), mean of seeds 0, 1, 2:
 | random network (ridge) | - | .37 | - |
 
 The RDM of the shuffled control is not at zero: features that were learnt from objects alone, and even those of an
-untrained network (.17 in epoch 0), share some geometry with V4. Single seeds differ: objects .240 to .406 (96 pictures: a
-standard error of .05), RDM .470 to .531. Split halves of the recording agree at .58 (RDM, Spearman).
+untrained network (.17 in epoch 0), share some geometry with V4. Single seeds differ: objects .240 to .406 (96 pictures:
+a standard error of .05), RDM .470 to .531. Split halves of the recording agree at .58 (RDM, Spearman).
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cotrain import __version__
-from cotrain._yaml import read_yaml
 from cotrain.errors import ConfigError, CotrainError, RecipeError
 from cotrain.recipe import Experiment, find_recipe
 from cotrain.settings import home_folder
@@ -20,17 +19,21 @@ from cotrain.settings import home_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-RECIPE_HELP = "a recipe: a file (recipes/digits_v1.py), a module, a shipped name (digits_v1), or an experiment's .yaml"
+RECIPE_HELP = "a recipe: a file (recipes/digits_v1.py), a module, or a shipped name (digits_v1)"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (failed) or 2 (usage)."""
     options = _parser().parse_args(arguments)
+    # before torch is imported: its idle threads would spin, and halve the speed where processes share the cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     level = [logging.WARNING, logging.INFO, logging.DEBUG][min(options.verbose, 2)]
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        status = command(options)
+        sys.stdout.flush()  # a closed pipe is told here, not after the end
+        return status
     except KeyboardInterrupt:
         print("cotrain: interrupted", file=sys.stderr)
         return 130
@@ -72,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     def add_selection(added: argparse.ArgumentParser) -> None:
-        added.add_argument("recipe", help=RECIPE_HELP)
+        added.add_argument("recipe", help=f"{RECIPE_HELP}; or one experiment's .yaml")
         added.add_argument("--only", action="append", metavar="LABEL", help="only this experiment; repeatable")
 
     run = add("run", _run, "train a recipe's experiments here, without a database", "digits_v1 --only co-trained")
@@ -119,7 +122,10 @@ def _selected(options: argparse.Namespace) -> list[Experiment]:
         path = Path(target)
         if not path.is_file():
             raise RecipeError(f"There is no file {path} (looked from {Path.cwd()}).")
-        experiments = [Experiment.from_record(read_yaml(path.read_text(encoding="utf-8")), stored=False)]
+        try:
+            experiments = [Experiment.from_yaml(path.read_text(encoding="utf-8"))]
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{path} is no UTF-8 text: {error}.") from None
     else:
         experiments = list(find_recipe(target)().expand())
     if options.only:
@@ -216,6 +222,8 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _enqueue(options: argparse.Namespace) -> int:
+    if options.recipe.endswith((".yaml", ".yml")):
+        raise RecipeError(f"The queue takes recipes; {options.recipe} is one experiment, which `cotrain run` trains.")
     recipe = find_recipe(options.recipe)
     experiments = recipe().expand()  # before the database: a wrong recipe needs none to be refused
     with _database():
@@ -263,6 +271,8 @@ def _ls(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    if options.out and not options.out.parent.is_dir():
+        raise CotrainError(f"There is no folder {options.out.parent} for the picture. Make it, or name another.")
     with _database():
         from cotrain.tables import queries, report
 

@@ -120,15 +120,17 @@ def _signals_wait() -> Iterator[None]:
         yield
         return
     told: list[tuple[int, FrameType | None]] = []
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, lambda *what: told.append(what)) for number in numbers}
+    before = {
+        number: signal.signal(number, lambda *what: told.append(what))
+        for number in (int(signal.SIGTERM), int(signal.SIGINT))
+    }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     for number, frame in told:
-        if callable(handler := before[signal.Signals(number)]):
+        if callable(handler := before[number]):
             handler(number, frame)
 
 

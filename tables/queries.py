@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cotrain.errors import DatabaseError
-from cotrain.tables.configs import Dataset, Model, Trainer
+from cotrain.tables.configs import Dataset, Model, Trainer, leaf_columns
 from cotrain.tables.runs import Attempt, EpochScore, Provenance, Recipe, RecipeRun, Run, TrainedModel
 from cotrain.tasks import PRIMARY_METRIC
 
@@ -28,7 +28,8 @@ def runs(*, recipe: str | None = None, where: dict[str, Any] | None = None) -> A
         found = found & (RecipeRun() & {"recipe": recipe}).proj()
     for path, value in (where or {}).items():
         if path == "seed":
-            found = found & {"seed": value}
+            number = leaf_columns(value)["num"]
+            found = found & (False if number is None else {"seed": number})
             continue
         part, _, rest = path.partition(".")
         if part in PARTS and rest:

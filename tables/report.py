@@ -67,7 +67,7 @@ def draw(recipe: str, path: Path) -> None:
         metrics.update(dict(zip(scores.task, scores.metric, strict=True)))
     question = (Recipe() & {"recipe": recipe}).fetch1("question")
     figure = overview_figure(curves, metrics, test, _rdms(first), title=question)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, format="png")
 
 
 def _rdms(runs: dict[str, dict[str, str]]) -> dict[str, NDArray[np.float64]]:

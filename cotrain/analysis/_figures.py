@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's colours, which colour-blind readers tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LOOKS = tuple((colour, style) for style in ("-", "--", ":", "-.") for colour in COLOURS)
+TITLE_LETTERS, LEGEND_LETTERS = 46, 60  # that find room in the width of one panel
 
 
 def overview_figure(
@@ -42,29 +46,41 @@ def overview_figure(
 
     columns = max(len(metrics), len(rdms), 1)
     rows = 2 if rdms else 1
-    figure = Figure(figsize=(4.2 * columns, 3.8 * rows + 0.6), layout="constrained")
-    figure.suptitle(title, fontsize=12)
+    lines = textwrap.wrap(title, TITLE_LETTERS * columns)
+    figure = Figure(figsize=(4.2 * columns, 3.8 * rows + 0.2 * len(lines)), layout="constrained")
+    figure.suptitle("\n".join(lines), fontsize=12)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_visible(False)
-    colour = {label: COLOURS[number % len(COLOURS)] for number, label in enumerate(curves)}
+    labels = dict.fromkeys([*curves, *test])
+    look = {label: LOOKS[number % len(LOOKS)] for number, label in enumerate(labels)}
     for axes, (task, metric) in zip(grid[0], metrics.items(), strict=False):
         axes.set_visible(True)
-        _draw_curves(axes, task, metric, curves, test, colour)
-    handles, labels = grid[0][0].get_legend_handles_labels()
-    seen = dict(zip(labels, handles, strict=True))
-    for axes in grid[0][1 : len(metrics)]:
-        more, names = axes.get_legend_handles_labels()
-        seen.update({name: handle for name, handle in zip(names, more, strict=True) if name not in seen})
-    figure.legend(seen.values(), seen.keys(), loc="outside lower center", ncols=len(seen), frameon=False, fontsize=9)
+        _draw_curves(axes, task, metric, curves, test, look)
+    _draw_legend(figure, look, columns)
     if rdms:
-        order = cluster_order(next(iter(rdms.values())))
+        orders: dict[int, NDArray[np.int64]] = {}  # those of other data may be of another size
         for axes, (name, matrix) in zip(grid[1], rdms.items(), strict=False):
             axes.set_visible(True)
+            if len(matrix) not in orders:
+                orders[len(matrix)] = cluster_order(matrix)
+            order = orders[len(matrix)]
             image = draw_rdm(axes, matrix[np.ix_(order, order)], name)
             axes.set_xlabel(f"{len(matrix)} test stimuli, like ones of the first RDM together", fontsize=8)
         figure.colorbar(image, ax=list(grid[1]), shrink=0.8, label="dissimilarity (percentile of pairs)")
     return figure
+
+
+def _draw_legend(figure: Figure, look: Mapping[str, tuple[str, str]], columns: int) -> None:
+    """Below all, in as many columns as there is room for; the figure grows by its rows."""
+    from matplotlib.lines import Line2D
+
+    if look:
+        letters = max(map(len, look)) + 8  # with the line before it
+        beside = max(1, min(len(look), LEGEND_LETTERS * columns // letters))
+        figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(look) / beside) + 0.2)
+        handles = [Line2D([], [], color=colour, ls=style, lw=1.6) for colour, style in look.values()]
+        figure.legend(handles, list(look), loc="outside lower center", ncols=beside, frameon=False, fontsize=9)
 
 
 def _draw_curves(
@@ -73,18 +89,19 @@ def _draw_curves(
     metric: str,
     curves: Mapping[str, pd.DataFrame],
     test: Mapping[str, Mapping[str, float]],
-    colour: Mapping[str, str],
+    look: Mapping[str, tuple[str, str]],
 ) -> None:
     last = 0
     for label, frame in curves.items():
         line = frame[(frame.task == task) & (frame.metric == metric)].sort_values("epoch")
         if len(line):
-            axes.plot(line.epoch, line.value, color=colour[label], lw=1.6, label=label)
+            colour, style = look[label]
+            axes.plot(line.epoch, line.value, color=colour, ls=style, lw=1.6)
             last = max(last, int(line.epoch.max()))
     place = last * 1.05 + 0.5
     for label, scores in test.items():
         if task in scores:
-            axes.plot(place, scores[task], "o", color=colour[label], ms=6, clip_on=False)
+            axes.plot(place, scores[task], "o", color=look[label][0], ms=6, clip_on=False)
     axes.axhline(0, color="0.8", lw=0.8, zorder=0)
     axes.set_title(f"{task}: {metric}", fontsize=10)
     axes.set_xlabel("epoch (lines: validation; points: test at the best epoch)", fontsize=8)

@@ -118,6 +118,10 @@ class RunFolder:
                 log.warning("%s Trying the one before.", error)
         return None
 
+    def has_checkpoint(self) -> bool:
+        """Whether anything was trained here."""
+        return bool(self._checkpoints()) or self.result.is_file()
+
     def clear(self) -> None:
         """Remove what an earlier try left, to start anew."""
         for path in (self.result, *self._checkpoints(), self.best, self.journal, self.info):

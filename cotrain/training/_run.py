@@ -79,20 +79,25 @@ def run(
         CotrainError: Anything that can be known to be wrong before training, and what went wrong in it.
     """
     folder = RunFolder(Path(out))
+    _require_same_experiment(folder, experiment)
+    if resume and folder.result.is_file():
+        log.info("%s is finished; nothing is trained.", folder.path)
+        return load(folder.path)
+    started = time.time()
+    # before the folder is made: what cannot begin leaves nothing behind
+    data = build(experiment.data, seed=experiment.seed)
+    model = build(experiment.model, data.info, seed=experiment.seed)
+    trainer = build(experiment.trainer)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     with folder.locked():
-        _claim(folder, experiment)
+        _require_same_experiment(folder, experiment)  # another process may have come first
+        if resume and folder.result.is_file():
+            return load(folder.path)
         if not resume:
             folder.clear()
-        if folder.result.is_file():
-            log.info("%s is finished; nothing is trained.", folder.path)
-            return load(folder.path)
-        started = time.time()
-        data = build(experiment.data, seed=experiment.seed)
-        model = build(experiment.model, data.info, seed=experiment.seed)
-        trainer = build(experiment.trainer)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
         folder.require_space(parameters * BYTES_A_PARAMETER * CHECKPOINTS_AT_ONCE)
         _require_same_data(folder, data.info)
+        write_atomically(folder.experiment, experiment.to_yaml().encode())
         write_atomically(folder.info, json.dumps(data.info.record()).encode())
         fit: Fit = trainer.fit(
             model,
@@ -145,22 +150,24 @@ def _frame(journal: Path) -> pd.DataFrame:
     return pd.DataFrame(journal_scores(journal), columns=list(COLUMNS))
 
 
-def _claim(folder: RunFolder, experiment: Experiment) -> None:
-    """Write what is run here, or refuse where something else is."""
-    if folder.experiment.is_file():
+def _require_same_experiment(folder: RunFolder, experiment: Experiment) -> None:
+    """Refuse a folder in which something else was trained; what never came to its first checkpoint does not count."""
+    if folder.experiment.is_file() and folder.has_checkpoint():
         held = _experiment(folder)
         if held.key() != experiment.key():
             raise RunFolderError(
                 f"{folder.path} holds another experiment ({held.label!r}, key {held.key()}), not {experiment.label!r} "
                 f"(key {experiment.key()}). Name another folder."
             )
-        return
-    write_atomically(folder.experiment, experiment.to_yaml().encode())
 
 
 def _require_same_data(folder: RunFolder, info: DataInfo) -> None:
     """A run that goes on must see what it saw before: a file may have been exchanged under the same name."""
-    if folder.info.is_file() and (held := _json(folder.info)["fingerprint"]) != info.fingerprint:
+    if (
+        folder.info.is_file()
+        and folder.has_checkpoint()
+        and (held := _json(folder.info)["fingerprint"]) != info.fingerprint
+    ):
         raise RunFolderError(
             f"{folder.path} was begun with other data (fingerprint {held}, now {info.fingerprint}): a data file has "
             "changed. Restore it, or start anew with resume=False or in another folder."

@@ -1,6 +1,6 @@
 """Every public config leads back to itself, and the key of one instance of each is pinned for ever.
 
-`python tests/contracts/test_every_config.py` pins the classes that tests/golden/keys.json lacks. It never changes an entry.
+`python tests/contracts/test_every_config.py` pins the classes that tests/golden/keys.json lacks. It changes no entry.
 """
 
 import functools

@@ -229,9 +229,7 @@ def test_builders_that_do_not_resolve_are_reported_with_their_cells():
         kind = "mylab.builders.nowhere"
 
     cells = (BASE.vary("a", model=NowhereConfig(width=1)), BASE.vary("b", trainer=NowhereConfig(width=2)))
-    with pytest.raises(
-        RecipeError, match=r"has 2 errors:\n'a', model: 'mylab.*does not exist.*\n'b', trainer: 'mylab"
-    ):
+    with pytest.raises(RecipeError, match=r"has 2 errors:\n'a', model: 'mylab.*does not exist.*\n'b', trainer: 'mylab"):
         recipe(*cells).expand()
 
 

@@ -21,7 +21,7 @@ TINY = Path(__file__).with_name("tiny.py")
 
 if OTHER_SERVER not in os.environ:
     # before datajoint reads them: a lab's own database is nothing to test on
-    for name in [name for name in os.environ if name.startswith(("DJ_", "COTRAIN_"))]:
+    for name in [name for name in os.environ if name.startswith(("DJ_", "COTRAIN_")) and name != "COTRAIN_TEST_DATA"]:
         del os.environ[name]
 
 
@@ -36,7 +36,9 @@ class Lab:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
         """A command in a process of its own."""
-        return self.start_python("import sys; from cotrain.cli import main; sys.exit(main())", *arguments, **environment)
+        return self.start_python(
+            "import sys; from cotrain.cli import main; sys.exit(main())", *arguments, **environment
+        )
 
     def cotrain(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         """A command in a process of its own, to its end."""

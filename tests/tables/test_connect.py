@@ -127,7 +127,9 @@ def test_a_user_who_may_not_make_a_schema(lab):
     finally:
         connection.query(f"DROP ROLE {role}")
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"cotrain: The database refuses to make or to open the schema 'forbidden': .*permissions\..*\n", done.stderr)
+    assert re.fullmatch(
+        r"cotrain: The database refuses to make or to open the schema 'forbidden': .*permissions\..*\n", done.stderr
+    )
 
 
 def test_a_new_schema_may_be_declared_by_several_at_once(lab, other):

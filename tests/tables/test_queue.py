@@ -9,7 +9,7 @@ import torch
 from cotrain.errors import DatabaseError, RecipeError
 from cotrain.tables import queries, queue
 from cotrain.tables.report import load_trained
-from cotrain.tables.runs import Attempt, EpochScore, Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.runs import Attempt, Recipe, RecipeRun, Run, TrainedModel
 from cotrain.training import load
 from cotrain.training import run as run_in_folder
 

@@ -105,7 +105,7 @@ def test_the_picture_shows_curves_scores_and_rdms(lab, reported, tmp_path, monke
         assert image.format == "PNG"
         width, height = image.size
         assert width == pytest.approx(3 * 4.2 * 150, abs=2)  # three tasks
-        assert height == pytest.approx((2 * 3.8 + 0.6) * 150, abs=2)  # curves and RDMs
+        assert 2 * 3.8 * 150 < height < (2 * 3.8 + 1) * 150  # curves and RDMs
         assert len(image.convert("RGB").getcolors(maxcolors=2**24)) > 50
     assert drawn["title"] == "Do two layers learn with two seeds?"
     assert drawn["metrics"] == METRICS

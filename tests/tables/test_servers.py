@@ -15,7 +15,16 @@ SERVERS = {
 HERE = Path(__file__).parent
 FILES = [str(HERE / f"test_{name}.py") for name in ("configs", "runs", "queue", "workers")]
 # DataJoint warns at each connection to a MariaDB
-OPTIONS = ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", "-W", "ignore:MariaDB is not officially supported:UserWarning"]
+OPTIONS = [
+    "-q",
+    "-x",
+    "-m",
+    "not slow",
+    "-p",
+    "no:cacheprovider",
+    "-W",
+    "ignore:MariaDB is not officially supported:UserWarning",
+]
 
 
 def refusal(settings):

@@ -21,7 +21,7 @@ from cotrain.tables import attempt
 class Busy(attempt.DatabaseSink):
     def _insert(self, scores):
         super()._insert(scores)
-        for _ in range(200):
+        for _ in range(100):
             attempt.Attempt().to_dicts()
 
 attempt.DatabaseSink = Busy
@@ -86,12 +86,12 @@ def require_resumed(lab, key, uninterrupted):
     """The second attempt went on after the first one's checkpoint, and together they are one run."""
     first, second = epochs_of(key, 1), epochs_of(key, 2)
     assert first[:3] == [0, 1, 2]  # the checkpoint of epoch 3 was perhaps not yet written
-    assert first + second == list(range(41)), "each epoch once"
+    assert first + second == list(range(26)), "each epoch once"
     journal = (lab.home / "runs" / key["run_key"] / "journal.jsonl").read_text().splitlines()
-    assert len(journal) == 42, "epochs 0 to 40 and the test"
+    assert len(journal) == 27, "epochs 0 to 25 and the test"
     assert told(queries.curves(key)).equals(uninterrupted)
     assert told(load(lab.home / "runs" / key["run_key"]).scores).equals(uninterrupted)
-    assert (Attempt() & key & {"attempt": 2}).fetch1("status", "epoch") == ("done", 40)
+    assert (Attempt() & key & {"attempt": 2}).fetch1("status", "epoch") == ("done", 25)
     assert (TrainedModel() & key).fetch1("attempt") == 2
 
 
@@ -168,12 +168,12 @@ def test_two_workers_share_six_runs_and_tell_while_they_run(lab_again):
     assert sum(int(re.search(r"(\d+) runs finished, 0 failed\.\n$", out)[1]) for out, _ in said) == 6
     assert len(TrainedModel()) == 6
     attempts = Attempt().to_dicts()
-    assert [(row["attempt"], row["status"], row["epoch"]) for row in attempts] == [(1, "done", 15)] * 6
+    assert [(row["attempt"], row["status"], row["epoch"]) for row in attempts] == [(1, "done", 10)] * 6
     assert {row["pid"] for row in attempts} == {worker.pid for worker in workers}
     assert len(TrainedModel.jobs) == 0
     for row in attempts:
         key = {"run_key": row["run_key"]}
-        assert epochs_of(key, 1) == list(range(16))
+        assert epochs_of(key, 1) == list(range(11))
         assert told(queries.curves(key)).equals(told(load(lab_again.home / "runs" / row["run_key"]).scores))
 
 

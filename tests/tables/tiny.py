@@ -108,7 +108,7 @@ class Six(Recipe):
 
     def experiments(self) -> Iterator[Experiment]:
         """One, with six seeds, long enough to be watched."""
-        yield experiment("watched", epochs=15)
+        yield experiment("watched", epochs=10)
 
 
 class Long(Recipe):
@@ -116,4 +116,4 @@ class Long(Recipe):
 
     def experiments(self) -> Iterator[Experiment]:
         """Long enough to be stopped on its way."""
-        yield experiment("long", epochs=40)
+        yield experiment("long", epochs=25)

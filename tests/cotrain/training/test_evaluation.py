@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.stats import pearsonr, spearmanr
 
-from cotrain import build
+from cotrain import build, load
 from cotrain.data import Data, Source
 from cotrain.training import RunFolder, Score, evaluate, predict
 
@@ -128,7 +128,7 @@ def reversed_pairs(source: Source) -> torch.Tensor:
 
 def fit(experiment, data: Data, path: Path):
     folder = RunFolder(path)
-    model = build(experiment.model, data.info, seed=experiment.seed)
+    model = build(experiment.model, data.info, seed=experiment.seed).eval()  # in whichever mode it comes
     with folder.locked():
         return build(experiment.trainer).fit(model, data, seed=experiment.seed, folder=folder), model
 
@@ -167,7 +167,7 @@ def test_the_test_split_is_read_once_at_the_end(tiny, data, tmp_path):
 
 
 def test_predicting_leaves_the_model_as_it_was_and_draws_nothing(finished, data):
-    model = finished.model
+    model = load(finished.folder).model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     source, generator = data.splits["train"]["simulated_v1"]["simulated1"], torch.get_rng_state()
     for mode in (True, False):

@@ -49,6 +49,14 @@ def test_every_parameter_stands_in_one_group(models):
         assert {"heads.simulated_v1.readouts.simulated1.mu", "heads.simulated_v1.readouts.simulated1.sigma"} <= rest
 
 
+def test_parameters_of_objectives_do_not_decay_whatever_their_shape():
+    model = nn.ModuleDict({"objectives": nn.Linear(2, 2), "heads": nn.Linear(3, 3)})
+    assert [[tuple(p.shape) for p in group["params"]] for group in parameter_groups(model, 0.1)] == [
+        [(3, 3)],
+        [(2, 2), (2,), (3,)],
+    ]
+
+
 def test_a_model_of_layers_or_norms_alone_is_taken():
     for module in (nn.Linear(2, 2, bias=False), nn.BatchNorm2d(3)):
         sizes = [len(group["params"]) for group in parameter_groups(module, 0.1)]

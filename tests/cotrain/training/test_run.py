@@ -54,13 +54,11 @@ def test_a_result_holds_what_is_promised(finished):
     assert list(finished.scores.columns) == COLUMNS
     assert [finished.scores[column].dtype.kind for column in ("epoch", "value")] == ["i", "f"]
     assert set(finished.scores.split) == {"train", "validation", "test"}
-    assert finished.model.training is False
-    assert {value.device.type for value in finished.model.state_dict().values()} == {"cpu"}
-    assert all(torch.equal(v, finished.model.state_dict()[k]) for k, v in stored(finished.folder).items())
-
-
-def stored(folder: Path):
-    return load_state(folder / "best.pt")["model"]
+    model, best = load(finished.folder).model, load_state(finished.folder / "best.pt")
+    assert {module.training for module in model.modules()} == {False}
+    assert {value.device.type for value in model.state_dict().values()} == {"cpu"}
+    assert best["epoch"] == finished.best_epoch
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in best["model"].items())
 
 
 def test_a_finished_run_is_loaded_and_not_trained_again(finished, tiny):

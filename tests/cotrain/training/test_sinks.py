@@ -165,7 +165,7 @@ def test_resuming_rewrites_the_journal_from_the_history(tmp_path):
     sink.epoch(0, history[:1], 0.25)
     sink.epoch(1, [score(1, 99.0)], 0.75)
     sink.epoch(2, [score(2, 1.0)], 1.0)
-    sink.finish(2, [score(2, 1.0, split="test")])
+    sink.finish(1, [score(1, 1.0, split="test")])
     sink.path.write_text(sink.path.read_text() + '{"epoch": 3, "sco')
     sink.start(history, 1)
     assert same(journal_scores(sink.path), history)

@@ -4,6 +4,19 @@ Data in the folder `COTRAIN_DATA`: `cifar10/cifar10_jpeg_20k.npz` (20,000 traini
 decoded from a JPEG copy: not comparable with published accuracies); five macaque V4 sessions of Cowley, Stan, Pillow &
 Smith 2023 (`cowley_v4/`, bioRxiv 2023.11.22.568315); 92 object pictures with the RDM of 674 macaque IT neurons of
 Kriegeskorte et al. 2008 (`images92/images92.npz`).
+
+Command: cotrain enqueue cifar_v4; cotrain work; cotrain report cifar_v4 --out cifar_v4.png
+Time: 16 minutes of one core for all four runs.
+Expected, test split, seed 0:
+
+| experiment | CIFAR-10 (JPEG copy), accuracy | V4, median r of 171 neurons | IT RDM, Spearman (28 pictures) |
+|---|---|---|---|
+| co-trained | .676 | .379 | .320 |
+| each alone | .690 | .385 | - |
+| shuffled control | .684 | .026 | .202 |
+
+So learning all at once costs a point of accuracy and almost nothing of V4 at this budget. The RDM of the control is not
+at zero: features of pictures share some geometry with IT before it is learnt (.21 in validation, epoch 0).
 """
 
 from __future__ import annotations

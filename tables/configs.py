@@ -119,32 +119,39 @@ def leaf_columns(value: Any) -> dict[str, Any]:
     return {"num": None, "txt": str(value)[:255]}  # also what no column holds: infinity, and NaN
 
 
+def _config_definition(part: str) -> str:
+    return f"""
+    # A {part} builder with its config
+    {part}_key : varchar(32)            # Config.key(): equal configs, and only they, share it
+    ---
+    {part}_kind : varchar(128)          # public dotted name of the builder
+    {part}_config : json                # every field, defaults spelt out
+    {part}_ts = CURRENT_TIMESTAMP : datetime
+    """
+
+
+_ATTR_DEFINITION = """
+    # One value of a config
+    -> master
+    path : varchar(190)                 # e.g. optimiser.lr or tasks.v4.tap, see leaves()
+    ---
+    num = null : float64                # the value, where it is a number
+    txt : varchar(255)                  # the value as text
+    INDEX (path, num)
+    """
+
+
 @schema
 class Dataset(_ConfigTable):
     """Configs of data builders."""
 
     part = "dataset"
-    definition = """
-    # A data builder with its config
-    dataset_key : varchar(32)           # Config.key(): equal configs, and only they, share it
-    ---
-    dataset_kind : varchar(128)         # public dotted name of the builder
-    dataset_config : json               # every field, defaults spelt out
-    dataset_ts = CURRENT_TIMESTAMP : datetime
-    """
+    definition = _config_definition(part)
 
     class Attr(dj.Part):
         """Values of a config, to search by."""
 
-        definition = """
-        # One value of a config
-        -> master
-        path : varchar(190)             # e.g. optimiser.lr
-        ---
-        num = null : float64            # the value, where it is a number
-        txt : varchar(255)              # the value as text
-        INDEX (path, num)
-        """
+        definition = _ATTR_DEFINITION
 
 
 @schema
@@ -152,27 +159,12 @@ class Model(_ConfigTable):
     """Configs of model builders."""
 
     part = "model"
-    definition = """
-    # A model builder with its config
-    model_key : varchar(32)             # Config.key()
-    ---
-    model_kind : varchar(128)           # public dotted name of the builder
-    model_config : json                 # every field, defaults spelt out
-    model_ts = CURRENT_TIMESTAMP : datetime
-    """
+    definition = _config_definition(part)
 
     class Attr(dj.Part):
         """Values of a config, to search by."""
 
-        definition = """
-        # One value of a config
-        -> master
-        path : varchar(190)             # e.g. tasks.v4.tap
-        ---
-        num = null : float64            # the value, where it is a number
-        txt : varchar(255)              # the value as text
-        INDEX (path, num)
-        """
+        definition = _ATTR_DEFINITION
 
 
 @schema
@@ -180,24 +172,9 @@ class Trainer(_ConfigTable):
     """Configs of trainer builders."""
 
     part = "trainer"
-    definition = """
-    # A trainer builder with its config
-    trainer_key : varchar(32)           # Config.key()
-    ---
-    trainer_kind : varchar(128)         # public dotted name of the builder
-    trainer_config : json               # every field, defaults spelt out
-    trainer_ts = CURRENT_TIMESTAMP : datetime
-    """
+    definition = _config_definition(part)
 
     class Attr(dj.Part):
         """Values of a config, to search by."""
 
-        definition = """
-        # One value of a config
-        -> master
-        path : varchar(190)             # e.g. optimiser.lr
-        ---
-        num = null : float64            # the value, where it is a number
-        txt : varchar(255)              # the value as text
-        INDEX (path, num)
-        """
+        definition = _ATTR_DEFINITION

@@ -152,7 +152,7 @@ def _frame(journal: Path) -> pd.DataFrame:
 
 def _require_same_experiment(folder: RunFolder, experiment: Experiment) -> None:
     """Refuse a folder in which something else was trained; what never came to its first checkpoint does not count."""
-    if folder.experiment.is_file() and folder.has_checkpoint():
+    if folder.has_checkpoint():
         held = _experiment(folder)
         if held.key() != experiment.key():
             raise RunFolderError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,13 @@ def test_resume_false_starts_anew(digits, tmp_path, pull_plug, journal):
     assert [path.name for path in (tmp_path / "cut" / "checkpoints").iterdir()] == ["step-000000000.pt"]
     run(digits(), out=tmp_path / "cut")
     assert journal(tmp_path / "cut") == journal(tmp_path / "whole")
+
+
+def test_a_folder_that_lost_its_experiment_is_refused(tmp_path, finished, tiny):
+    shutil.copytree(finished.folder, tmp_path / "lost")
+    (tmp_path / "lost" / "experiment.yaml").unlink()
+    with pytest.raises(RunFolderError, match=r"experiment\.yaml cannot be read"):
+        run(tiny(), out=tmp_path / "lost")
 
 
 def test_another_experiment_is_refused(finished, tiny):

@@ -118,6 +118,16 @@ class TaskConfig(Config):
     objective: AnyConfig  # loss, with the task's weight
 
 
+def require_kind(task: TaskInfo, kind: Kind, config: Config) -> None:
+    """Refuse a head or an objective that is for another kind of task.
+
+    Raises:
+        ModelError: It is.
+    """
+    if task.kind != kind:
+        raise ModelError(f"{config.kind} is for {kind} tasks, this one is of kind {task.kind}.")
+
+
 def check_name(name: str, what: str) -> str:
     """A name of a task or session that can stand in files, tables and module paths.
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cotrain.errors import DatabaseError
-from cotrain.tables.configs import Dataset, Model, Trainer, leaf_columns
-from cotrain.tables.runs import Attempt, EpochScore, Provenance, Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.configs import leaf_columns
+from cotrain.tables.runs import PARTS, Attempt, EpochScore, Provenance, Recipe, RecipeRun, Run, TrainedModel
 from cotrain.tasks import PRIMARY_METRIC
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PARTS = {"data": Dataset, "model": Model, "trainer": Trainer}
 SCORE_COLUMNS = ("epoch", "task", "session", "split", "metric", "value")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cotrain.config import Config
 from cotrain.errors import ModelError
 from cotrain.losses._objective import Objective, Weight
-from cotrain.tasks import TaskInfo
+from cotrain.tasks import TaskInfo, require_kind
 
 
 class CrossEntropyConfig(Config):
@@ -80,13 +80,13 @@ class QuasiPoisson(Objective):
 
 def cross_entropy(task: TaskInfo, config: CrossEntropyConfig) -> CrossEntropy:
     """The objective of a classification task."""
-    _require(task, "classification", config)
+    require_kind(task, "classification", config)
     return CrossEntropy(config.weight)
 
 
 def gaussian(task: TaskInfo, config: GaussianConfig) -> Gaussian:
     """The objective of a neural task with responses of any unit."""
-    _require(task, "neural", config)
+    require_kind(task, "neural", config)
     return Gaussian(config.weight)
 
 
@@ -96,7 +96,7 @@ def quasi_poisson(task: TaskInfo, config: QuasiPoissonConfig) -> QuasiPoisson:
     Raises:
         ModelError: The task is of another kind, or its responses are no counts.
     """
-    _require(task, "neural", config)
+    require_kind(task, "neural", config)
     below = {name: held.lowest_response for name, held in task.sessions.items() if held.lowest_response < 0}
     if below:
         raise ModelError(
@@ -104,11 +104,6 @@ def quasi_poisson(task: TaskInfo, config: QuasiPoissonConfig) -> QuasiPoisson:
             "Use counts (standardise=False), or cotrain.losses.gaussian."
         )
     return QuasiPoisson(config.weight)
-
-
-def _require(task: TaskInfo, kind: str, config: Config) -> None:
-    if task.kind != kind:
-        raise ModelError(f"{config.kind} is for {kind} tasks, this one is of kind {task.kind}.")
 
 
 def _mean(values: Tensor, known: Tensor) -> Tensor:

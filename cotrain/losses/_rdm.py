@@ -11,7 +11,7 @@ from cotrain.config import Config
 from cotrain.dissimilarity import pairs, pearson, rdm
 from cotrain.errors import ModelError
 from cotrain.losses._objective import Objective, Weight
-from cotrain.tasks import TaskInfo
+from cotrain.tasks import TaskInfo, require_kind
 
 
 def rdm_loss(
@@ -58,6 +58,5 @@ class RdmMatch(Objective):
 
 def rdm_match(task: TaskInfo, config: RdmMatchConfig) -> RdmMatch:
     """The objective of an RDM task."""
-    if task.kind != "rdm":
-        raise ModelError(f"{config.kind} is for rdm tasks, this one is of kind {task.kind}.")
+    require_kind(task, "rdm", config)
     return RdmMatch(config.weight)

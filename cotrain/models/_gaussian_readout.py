@@ -14,8 +14,8 @@ from torch.nn.functional import grid_sample, softplus
 
 from cotrain.config import Config
 from cotrain.errors import ModelError, did_you_mean
-from cotrain.models._heads import Head, require_kind
-from cotrain.tasks import SessionInfo, TaskInfo
+from cotrain.models._heads import Head
+from cotrain.tasks import SessionInfo, TaskInfo, require_kind
 
 Output = Literal["identity", "elu", "softplus"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cotrain.config import Config
 from cotrain.errors import ModelError
-from cotrain.tasks import TaskInfo
+from cotrain.tasks import TaskInfo, require_kind
 
 
 class Head(nn.Module, ABC):
@@ -80,12 +80,6 @@ def rdm_head(task: TaskInfo, config: RdmHeadConfig, *, features: Sequence[int]) 
     if config.pool == "average" and features[0] < 3:
         raise ModelError(f"{config.kind}: a correlation over {features[0]} channels says nothing; use pool='flatten'.")
     return RdmHead(config.pool)
-
-
-def require_kind(task: TaskInfo, kind: str, config: Config) -> None:
-    """Refuse a head that is for another kind of task."""
-    if task.kind != kind:
-        raise ModelError(f"{config.kind} is for {kind} tasks, this one is of kind {task.kind}.")
 
 
 def _pooled(features: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ DEPENDENCIES = [
     "scikit-learn>=1.5",  # first release for numpy 2
     "pandas>=2.2.2",  # first release for numpy 2
     "pyyaml>=6.0.1",  # 6.0.0 does not build with today's Cython
+    "h5py>=3.11",  # recordings in HDF5; first release for numpy 2
     "pillow>=10.1",  # first release for Python 3.12
     "tensorboard>=2.17",  # first release for numpy 2
     "tqdm>=4.66.3",  # earlier ones have a security fault (CVE-2024-34062)

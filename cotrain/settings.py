@@ -6,6 +6,7 @@ Nothing here enters an experiment's key: two machines may keep the same data in 
 |---|---|---|---|
 | folder of the data files | `COTRAIN_DATA` | `data` | `./data` |
 | runs, checkpoints, embedded database | `COTRAIN_HOME` | `home` | `./cotrain_home` |
+| decoded images, for any number of runs | `COTRAIN_CACHE` | `cache` | `cache/` in the home folder |
 | packages whose builders may be imported | `COTRAIN_BUILDERS` (commas) | `builders` (list) | `cotrain` alone |
 
 `cotrain.toml` is read from the current folder, or from the file that `COTRAIN_SETTINGS` names.
@@ -20,7 +21,7 @@ from typing import Any
 
 from cotrain.errors import ConfigError, did_you_mean
 
-KNOWN = ("builders", "data", "home")
+KNOWN = ("builders", "cache", "data", "home")
 
 
 def data_folder() -> Path:
@@ -31,6 +32,12 @@ def data_folder() -> Path:
 def home_folder() -> Path:
     """The folder in which cotrain keeps runs, checkpoints and the embedded database."""
     return Path(os.environ.get("COTRAIN_HOME") or _file().get("home", "cotrain_home")).expanduser()
+
+
+def cache_folder() -> Path:
+    """The folder of what can be made again from the data files; it may be deleted while nothing runs."""
+    named = os.environ.get("COTRAIN_CACHE") or _file().get("cache")
+    return Path(named).expanduser() if named else home_folder() / "cache"
 
 
 def allowed_packages() -> tuple[str, ...]:

@@ -6,6 +6,7 @@ A task's *name* is the user's; nothing in cotrain spells one.
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,12 +38,28 @@ class SessionInfo:
         mean_response: Mean over the training stimuli, one a neuron, in the units of the targets.
         lowest_response: The smallest training target, in the same units: spike counts are never below 0.
         stimuli: How many stimuli each split holds.
+        std_response: Standard deviation over the training stimuli, one a neuron, in the units of the targets.
+        unit: Of the targets, for example "spikes in 100 ms, z-scored".
+        neuron_metadata: {name: one value a neuron}, for example "area", "depth", "x", "y"; as the recording names them.
     """
 
     neurons: int
     mean_response: tuple[float, ...]
     lowest_response: float
     stimuli: Mapping[str, int]
+    std_response: tuple[float, ...] = ()
+    unit: str = ""
+    neuron_metadata: Mapping[str, tuple[str, ...] | tuple[float, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `DataInfo.record` wrote of a session; releases before wrote less."""
+        listed = {name: tuple(record.get(name, ())) for name in ("mean_response", "std_response")}
+        columns = {
+            name: tuple(math.nan if value is None else value for value in values)
+            for name, values in record.get("neuron_metadata", {}).items()
+        }
+        return cls(**{**record, **listed, "neuron_metadata": columns})
 
 
 @dataclass(frozen=True)
@@ -79,8 +96,15 @@ class DataInfo:
     fingerprint: str
 
     def record(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return asdict(self)
+        """JSON-ready values; NaN, for neurons without a value of their metadata, is None."""
+        record = asdict(self)
+        for task in record["tasks"].values():
+            for session in task["sessions"].values():
+                session["neuron_metadata"] = {
+                    name: [None if value != value else value for value in values]
+                    for name, values in session["neuron_metadata"].items()
+                }
+        return record
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -94,10 +118,7 @@ class DataInfo:
                 image_mean=tuple(task["image_mean"]),
                 image_std=tuple(task["image_std"]),
                 class_names=tuple(task["class_names"]),
-                sessions={
-                    session: SessionInfo(**{**held, "mean_response": tuple(held["mean_response"])})
-                    for session, held in task["sessions"].items()
-                },
+                sessions={session: SessionInfo.from_record(held) for session, held in task["sessions"].items()},
             )
         return cls(tasks, record["fingerprint"])
 

@@ -49,7 +49,9 @@ CIFAR = ArraysConfig(
     split=SplitConfig(validation=0.1, test=0.0),
 )
 # not 210305, most of whose pictures are near copies of each other
-V4 = RecordedConfig(path="cowley_v4", sessions=("190923", "190927", "190928", "190929", "210325"), size=48)
+V4 = RecordedConfig(
+    path="cowley_v4", sessions=("190923", "190927", "190928", "190929", "210325"), format="cowley2023", size=48
+)
 IT = ArraysConfig(
     path="images92/images92.npz",
     size=48,

@@ -13,13 +13,16 @@ from annotated_types import Ge
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cotrain.config import Config
+from cotrain.config import AddedLater, Config
+from cotrain.data._duplicates import duplicate_groups
 from cotrain.data._images import grey, image_tensor, resized
+from cotrain.data._neural_targets import neural_targets
 from cotrain.data._source import Data, Source, assemble
-from cotrain.data._splits import SplitConfig, duplicate_groups, split_groups
+from cotrain.data._splits import SplitConfig, split_groups
 from cotrain.dissimilarity import stored_rdm
 from cotrain.errors import DataError, did_you_mean
 from cotrain.settings import data_folder
+from cotrain.tasks import SPLITS
 
 Index = Mapping[str, NDArray[np.int64]]
 
@@ -75,6 +78,8 @@ class ArraysConfig(Config):
     size: Annotated[int, Ge(0)] = 0  # scale images to this many pixels; 0: as stored
     grey: bool = False  # colour to grey
     split: SplitConfig = SplitConfig()
+    given_split: Annotated[str, AddedLater(neutral="")] = ""
+    """Array of text, "train", "validation" or "test" for each image; the split's shares say what it leaves open."""
 
 
 def arrays(config: ArraysConfig, *, seed: int) -> Data:
@@ -95,14 +100,19 @@ def arrays(config: ArraysConfig, *, seed: int) -> Data:
                 f"{config.path}: {len(images)} images but labels of shape {array.shape}. Each image needs one label."
             )
     strata = labels[0] if labels else None
-    index = split_groups(duplicate_groups(images), config.split, seed=seed, strata=strata)
-    given = _images(held, config, config.test_images) if config.test_images else None
-    if (given is None) == (len(index["test"]) == 0):
-        raise DataError(f"{config.path}: give either `test_images` with a test share of 0, or a test share above 0.")
+    given = _given_split(held[config.given_split], len(images), config) if config.given_split else None
+    if config.test_images:
+        if given is not None:
+            raise DataError(f"{config.path}: give either `test_images` or `given_split`.")
+        images, given, strata = _with_test_images(images, held, config)
+    if (given is None or "test" not in given) == (config.split.test == 0):
+        raise DataError(f"{config.path}: give either a test set with a test share of 0, or a test share above 0.")
+    groups = duplicate_groups(images, near=config.split.near_duplicates)
+    index = split_groups(groups, config.split, seed=seed, strata=strata, given=given)
     splits: dict[str, dict[str, dict[str, Source]]] = {split: {} for split in index}
     for task in config.tasks:
         session = task.session if isinstance(task, ResponseArrayConfig) else ""
-        for split, source in _sources(task, images, given, held, index, config).items():
+        for split, source in _sources(task, images, held, index, config).items():
             if session in (sessions := splits[split].setdefault(task.task, {})):
                 raise DataError(f"{config.path}: the task {task.task!r} is named twice. Rename one.")
             sessions[session] = source
@@ -124,7 +134,7 @@ def _read(config: ArraysConfig) -> dict[str, NDArray[Any]]:
 
 
 def _names(config: ArraysConfig) -> list[str]:
-    names = [config.images, config.test_images]
+    names = [config.images, config.test_images, config.given_split]
     for task in config.tasks:
         names += [value for field, value in task.record().items() if field in TARGET_FIELDS]
     return [name for name in dict.fromkeys(names) if name]
@@ -151,10 +161,41 @@ def _images(held: Mapping[str, NDArray[Any]], config: ArraysConfig, name: str) -
     return resized(grey(images) if config.grey else images, config.size)
 
 
+def _given_split(array: NDArray[Any], count: int, config: ArraysConfig) -> list[str]:
+    given = [str(value) for value in array.tolist()] if array.ndim == 1 else []
+    if len(given) != count or not set(given) <= set(SPLITS):
+        raise DataError(
+            f"{config.path}, {config.given_split!r}: expected {count} times {', '.join(SPLITS)}; found {array.dtype} "
+            f"{array.shape}, {sorted(set(given))[:5]}."
+        )
+    return given
+
+
+def _with_test_images(
+    images: Tensor, held: Mapping[str, NDArray[Any]], config: ArraysConfig
+) -> tuple[Tensor, list[str], NDArray[Any]]:
+    """All images, their given split, and their labels."""
+    more = _images(held, config, config.test_images)
+    if more.shape[1:] != images.shape[1:]:
+        raise DataError(
+            f"{config.path}: images of {tuple(images.shape[1:])}, but test images of {tuple(more.shape[1:])}."
+        )
+    labels = []
+    for task in config.tasks:
+        where = f"{config.path}, task {getattr(task, 'task', '')!r}"
+        if not isinstance(task, LabelArrayConfig):
+            raise DataError(f"{where}: `test_images` are read for labels only; for other tasks use `given_split`.")
+        if not task.test_labels:
+            raise DataError(f"{where}: `test_images` are given, so name `test_labels` too.")
+        if held[task.test_labels].shape != (len(more),):
+            raise DataError(f"{where}: {len(more)} test images but labels of shape {held[task.test_labels].shape}.")
+        labels.append(np.concatenate([held[task.labels], held[task.test_labels]]))
+    return torch.cat([images, more]), ["train"] * len(images) + ["test"] * len(more), labels[0]
+
+
 def _sources(
     task: Config,
     images: Tensor,
-    given: Tensor | None,
     held: Mapping[str, NDArray[Any]],
     index: Index,
     config: ArraysConfig,
@@ -165,17 +206,11 @@ def _sources(
         if held[task.class_names].ndim != 1:
             raise DataError(f"{where}: class names must be a list, found shape {held[task.class_names].shape}.")
         names = tuple(str(name) for name in held[task.class_names])
-        whole = Source("classification", images, _labels(held[task.labels], where), class_names=names)
-        sources = {split: whole.subset(row) for split, row in rows.items()}
-        if given is not None:
-            if not task.test_labels:
-                raise DataError(f"{where}: `test_images` are given, so name `test_labels` too.")
-            sources["test"] = Source("classification", given, _labels(held[task.test_labels], where), names)
-        elif task.test_labels:
+        if task.test_labels and not config.test_images:
             raise DataError(f"{where}: `test_labels` are named, so name `test_images` too.")
-        return sources
-    if given is not None:
-        raise DataError(f"{where}: a given test set is read for labels only.")
+        labels = [_labels(held[name], where) for name in (task.labels, task.test_labels) if name]
+        whole = Source("classification", images, torch.cat(labels), class_names=names)
+        return {split: whole.subset(row) for split, row in rows.items()}
     if isinstance(task, RdmArrayConfig):
         matrix = _numbers(held[task.rdm], where)
         if matrix.shape != (len(images), len(images)):
@@ -192,7 +227,7 @@ def _sources(
     if np.isinf(repeats).any():
         raise DataError(f"{where}: responses hold infinite values. Write NaN where a response is missing.")
     standardise = isinstance(task, ResponseRdmConfig) or task.standardise
-    mean, trials = responses(repeats, rows["train"], standardise=standardise)
+    mean, trials = neural_targets(repeats, rows["train"], standardise=standardise, where=where)
     if isinstance(task, ResponseRdmConfig):
         if torch.isnan(mean).any():
             raise DataError(f"{where}: an RDM needs the response of every neuron to every image; some are NaN.")
@@ -211,27 +246,3 @@ def _numbers(array: NDArray[Any], where: str) -> NDArray[np.float32]:
     if not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
         raise DataError(f"{where}: expected numbers, found {array.dtype}.")
     return array.astype(np.float32)
-
-
-def responses(recorded: NDArray[np.float32], train: Tensor, *, standardise: bool) -> tuple[Tensor, Tensor | None]:
-    """Mean over repeats, and the repeats, in common units.
-
-    Args:
-        recorded: (images, neurons), or (images, repeats, neurons) with NaN where a repeat is missing.
-        train: Positions of the training images: the only ones that statistics are taken from.
-        standardise: Subtract each neuron's training mean and divide by its standard deviation (those of the mean
-            over repeats). A neuron that is constant in training is only centred.
-
-    Returns:
-        float32 (images, neurons), and float32 (images, repeats, neurons) or None.
-    """
-    trials = torch.from_numpy(recorded).float()
-    mean = trials.nanmean(1) if trials.ndim == 3 else trials
-    if standardise:
-        known = mean[train].double()
-        centre = known.nanmean(0)
-        spread = (known - centre).square().nanmean(0).sqrt()
-        spread = torch.where(spread < 1e-8, 1.0, spread)
-        mean = ((mean - centre) / spread).float()
-        trials = ((trials - centre) / spread).float()
-    return mean, trials if trials.ndim == 3 else None

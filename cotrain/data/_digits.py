@@ -8,9 +8,10 @@ import torch
 from annotated_types import Ge
 
 from cotrain.config import Config
+from cotrain.data._duplicates import duplicate_groups
 from cotrain.data._images import resized
 from cotrain.data._source import Data, Source, assemble
-from cotrain.data._splits import SplitConfig, duplicate_groups, split_groups
+from cotrain.data._splits import SplitConfig, split_groups
 
 
 class DigitsConfig(Config):

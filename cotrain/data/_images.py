@@ -43,15 +43,21 @@ def image_tensor(array: NDArray[np.generic], where: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.rint(array * 255).astype(np.uint8)))
 
 
-def resized(images: Tensor, size: int) -> Tensor:
-    """uint8 images scaled to `size` x `size` pixels (bilinear, with antialiasing); size 0 leaves them."""
-    if size == 0 or tuple(images.shape[2:]) == (size, size):
+def resized(images: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """uint8 images scaled to `size` (height, width), or to a square (bilinear, antialiased); size 0 leaves them."""
+    shape = (size, size) if isinstance(size, int) else size
+    if size == 0 or tuple(images.shape[2:]) == shape:
         return images
     pieces = [
-        interpolate(piece.float(), (size, size), mode="bilinear", antialias=True).round().clamp(0, 255).byte()
+        interpolate(piece.float(), shape, mode="bilinear", antialias=True).round().clamp(0, 255).byte()
         for piece in images.split(1024)
     ]
     return torch.cat(pieces)
+
+
+def prepared(images: Tensor, channels: int, size: int | tuple[int, int]) -> Tensor:
+    """uint8 images with so many channels (1: grey, 3: colour), scaled as `resized` does."""
+    return resized(grey(images) if channels == 1 else images.expand(-1, channels, -1, -1), size)
 
 
 def grey(images: Tensor) -> Tensor:

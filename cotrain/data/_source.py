@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from cotrain.data._image_rows import ImageFacts, ImageRows, Images, image_facts, taken
 from cotrain.errors import DataError
 from cotrain.tasks import SPLITS, DataInfo, Kind, SessionInfo, TaskInfo, check_name
 
@@ -19,39 +20,52 @@ Splits = Mapping[str, Mapping[str, Mapping[str, "Source"]]]
 """{split: {task: {session: source}}}; tasks without sessions have one that is called ""."""
 
 
+Facts = Mapping[tuple[str, str, str], ImageFacts]
+"""{(split, task, session): what is known of its images}."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Stimuli with what is to be learnt about them.
 
     Args:
         kind: The task's kind, which says what the targets are.
-        images: uint8 (stimuli, channels, height, width).
+        images: uint8 (stimuli, channels, height, width), in memory or read when a batch needs them.
         targets: classification: int64 (stimuli,); neural: float32 (stimuli, neurons), mean over repeats, NaN where
             a neuron was not recorded; rdm: float32 (stimuli, stimuli), dissimilarities.
         class_names: Of a classification.
         repeats: Of a neural task, where known: float32 (stimuli, repeats, neurons) in the units of the targets, NaN
             where a repeat is missing.
+        unit: Of a neural task's targets.
+        neuron_metadata: Of a neural task: {name: one value a neuron}, for example "area" or "depth".
     """
 
     kind: Kind
-    images: Tensor
+    images: Images
     targets: Tensor
     class_names: tuple[str, ...] = ()
     repeats: Tensor | None = None
+    unit: str = ""
+    neuron_metadata: Mapping[str, tuple[str, ...] | tuple[float, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images and targets of some stimuli; for an RDM the dissimilarities among them."""
+        # of a tensor, index_select copies whole images; indexing would copy pixel by pixel
+        images = self.images[index] if isinstance(self.images, ImageRows) else self.images.index_select(0, index)
         targets = self.targets[index]
-        return self.images[index], targets[:, index] if self.kind == "rdm" else targets
+        return images, targets[:, index] if self.kind == "rdm" else targets
 
     def subset(self, index: Tensor) -> Source:
         """The same for some stimuli only."""
-        images, targets = self.batch(index)
+        targets = self.targets[index]
         return replace(
-            self, images=images, targets=targets, repeats=None if self.repeats is None else self.repeats[index]
+            self,
+            images=taken(self.images, index),
+            targets=targets[:, index] if self.kind == "rdm" else targets,
+            repeats=None if self.repeats is None else self.repeats[index],
         )
 
     def to(self, device: torch.device) -> Source:
@@ -76,8 +90,11 @@ def assemble(splits: Splits) -> Data:
     _check_layout(splits)
     for split, task, session, source in walk(splits):
         _check_source(source, f"{split}/{task}" + (f"/{session}" if session else ""))
-    _check_splits_disjoint(splits)
-    return Data(splits, DataInfo({task: _task_info(splits, task) for task in splits["train"]}, _fingerprint(splits)))
+    # found once: each is a pass over all pixels
+    facts = {(split, task, session): image_facts(source.images) for split, task, session, source in walk(splits)}
+    _check_splits_disjoint(facts)
+    tasks = {task: _task_info(splits, task, facts) for task in splits["train"]}
+    return Data(splits, DataInfo(tasks, _fingerprint(splits, facts)))
 
 
 def join(parts: list[Data]) -> Data:
@@ -178,48 +195,43 @@ def _check_source(source: Source, where: str) -> None:
         raise DataError(f"{where}: an RDM must be symmetric and free of NaN.")
 
 
-def _check_splits_disjoint(splits: Splits) -> None:
+def _check_splits_disjoint(facts: Facts) -> None:
     """By pixel content, not by row: real sets hold the same picture twice."""
     seen: dict[bytes, tuple[str, str, int]] = {}
-    for split, task, session, source in walk(splits):
+    for (split, task, session), found in facts.items():
         where = f"{task}/{session}" if session else task
-        for row, digest in enumerate(image_digests(source.images)):
-            other = seen.setdefault(digest, (split, where, row))
+        for row, digest in enumerate(found.digests):
+            other = seen.setdefault(digest.tobytes(), (split, where, row))
             if other[0] != split:
                 raise DataError(
                     f"One image stands in two splits: {other[0]} ({other[1]}, row {other[2]}) and {split} ({where}, "
-                    f"row {row}). Split by image content: scores on it would be those of a training image."
+                    f"row {row}). Split by image content: scores on it would be those of a training image. (Parts "
+                    "that hold the same images draw the same split only from the same groups and strata: read them "
+                    "as tasks of one data set.)"
                 )
 
 
-def image_digests(images: Tensor) -> list[bytes]:
-    """16 bytes an image that are equal only for equal pixels and shape."""
-    shape = str(tuple(images.shape[1:])).encode()
-    return [hashlib.blake2b(image.tobytes() + shape, digest_size=16).digest() for image in images.contiguous().numpy()]
-
-
-def _fingerprint(splits: Splits) -> str:
+def _fingerprint(splits: Splits, facts: Facts) -> str:
     total = hashlib.blake2b(digest_size=16)
     for split, task, session, source in walk(splits):
-        total.update(f"{split}/{task}/{session}/{tuple(source.images.shape)}/{tuple(source.targets.shape)}".encode())
-        total.update(source.images.contiguous().numpy().tobytes())
-        total.update(source.targets.contiguous().numpy().tobytes())
+        # equal digests have equal pixels and shapes
+        total.update(f"{split}/{task}/{session}/{tuple(source.targets.shape)}/{source.class_names}".encode())
+        total.update(facts[split, task, session].digests.tobytes())
+        total.update(source.targets.contiguous().cpu().numpy().tobytes())
+        if source.repeats is not None:
+            total.update(source.repeats.contiguous().cpu().numpy().tobytes())
     return total.hexdigest()
 
 
-def _task_info(splits: Splits, task: str) -> TaskInfo:
+def _task_info(splits: Splits, task: str, facts: Facts) -> TaskInfo:
     train = splits["train"][task]
     first = next(iter(train.values()))
     _, channels, height, width = first.images.shape
     pixels = sum(len(s) for s in train.values()) * height * width
-    total, square = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
-    for source in train.values():
-        for piece in source.images.split(1024):  # a float copy of all images would be eight times their size
-            scaled = piece.double() / 255
-            total += scaled.sum((0, 2, 3))
-            square += scaled.square().sum((0, 2, 3))
-    mean = total / pixels
-    std = (square / pixels - mean.square()).clamp_min(0).sqrt()
+    # whole numbers up to here, so the order of images does not matter
+    sums = torch.from_numpy(sum(facts["train", task, name].sums.sum(0) for name in train)).double()
+    mean = sums[:, 0] / pixels / 255
+    std = (sums[:, 1] / pixels / 255**2 - mean.square()).clamp_min(0).sqrt()
     if (std < 1e-6).any():
         raise DataError(f"Task {task!r}: all training images are of one brightness; there is nothing to see.")
     sessions = {}
@@ -229,6 +241,9 @@ def _task_info(splits: Splits, task: str) -> TaskInfo:
             neurons=source.targets.shape[1] if neural else 0,
             mean_response=tuple(torch.nanmean(source.targets.double(), 0).tolist()) if neural else (),
             lowest_response=float(source.targets[~torch.isnan(source.targets)].min()) if neural else 0.0,
+            std_response=tuple(_spread(source.targets).tolist()) if neural else (),
+            unit=source.unit,
+            neuron_metadata=dict(source.neuron_metadata),
             stimuli={split: len(splits[split][task][name]) for split in SPLITS},
         )
         for split in SPLITS:
@@ -243,3 +258,9 @@ def _task_info(splits: Splits, task: str) -> TaskInfo:
         class_names=first.class_names,
         sessions=sessions,
     )
+
+
+def _spread(targets: Tensor) -> Tensor:
+    """Standard deviation over stimuli, one a neuron, in float64; NaN is left out."""
+    known = targets.double()
+    return (known - known.nanmean(0)).square().nanmean(0).sqrt()

@@ -1,20 +1,21 @@
-"""Seeded splits that never part equal images."""
+"""Seeded splits that never part groups of stimuli, and splits that were given."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import numpy as np
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
 from numpy.typing import NDArray
-from torch import Tensor
 
-from cotrain.config import Config
-from cotrain.data._source import image_digests
+from cotrain.config import AddedLater, Config
 from cotrain.errors import DataError
 from cotrain.seeds import derive_seed
 from cotrain.tasks import SPLITS
+
+log = logging.getLogger(__name__)
 
 Fraction = Annotated[float, Ge(0), Lt(1)]
 
@@ -25,6 +26,9 @@ class SplitConfig(Config):
     kind: ClassVar[str] = "cotrain.data.SplitConfig"
     validation: Fraction = 0.15
     test: Fraction = 0.15
+    near_duplicates: Annotated[Annotated[int, Ge(0), Le(64)] | None, AddedLater(neutral=None)] = None
+    """Images whose average hashes (256 bits) differ in no more than so many bits stay together, as equal images always
+    do; 8 finds copies that were compressed, scaled or shifted a little. None: equal images only."""
 
 
 def split_groups(
@@ -33,6 +37,7 @@ def split_groups(
     *,
     seed: int,
     strata: NDArray[np.int64] | None = None,
+    given: Sequence[str] | None = None,
 ) -> dict[str, NDArray[np.int64]]:
     """Draw train, validation and test so that a group is never parted.
 
@@ -42,15 +47,59 @@ def split_groups(
         seed: The experiment's seed; the draw uses its `split` child.
         strata: One number a stimulus, for example its label: every stratum is split in the same shares. A group
             belongs to the stratum of its first stimulus.
+        given: The split that the publishers gave each stimulus. Stimuli for testing and, where there are any, for
+            validation stay what they are; else validation is drawn from those for training, in the share of them
+            that the config says. The config's test share is then without effect. A training stimulus whose group
+            holds one for validation or testing, and one for validation whose group holds one for testing, is left
+            out with a warning.
 
     Returns:
-        {split: sorted positions of stimuli}. Together they hold each stimulus once.
+        {split: sorted positions of stimuli}. Together they hold each stimulus once, but for those left out.
 
     Raises:
         DataError: The shares leave nothing for training, or too few groups for a share that is asked for.
     """
+    numbers = np.asarray(groups)
+    if given is not None and len(given) and set(given) != {"train"}:
+        return _given(numbers, config, seed, strata, np.asarray(given))
     if config.validation + config.test >= 1:
         raise DataError(f"validation {config.validation} and test {config.test} leave no stimuli for training.")
+    found = _drawn(numbers, config.validation, config.test, seed, strata)
+    for split, share in (("train", 1.0), ("validation", config.validation), ("test", config.test)):
+        if share > 0 and len(found[split]) == 0:
+            count = len(np.unique(numbers))
+            raise DataError(f"The split {split!r} is empty: {count} groups of stimuli are too few for its share.")
+    return found
+
+
+def _given(
+    groups: NDArray[np.int64],
+    config: SplitConfig,
+    seed: int,
+    strata: NDArray[np.int64] | None,
+    given: NDArray[np.str_],
+) -> dict[str, NDArray[np.int64]]:
+    found = {split: np.flatnonzero(given == split) for split in SPLITS}
+    for one, other in (("validation", "test"), ("train", "test"), ("train", "validation")):
+        copies = np.isin(groups[found[one]], groups[found[other]])
+        if copies.any():
+            log.warning(
+                "%d of %d images of the given %s split are (near) copies of images for %s and are left out.",
+                copies.sum(), len(copies), one, other,
+            )  # fmt: skip
+            found[one] = found[one][~copies]
+    if len(found["validation"]) == 0:
+        pool = found["train"]
+        drawn = _drawn(groups[pool], config.validation, 0.0, seed, None if strata is None else strata[pool])
+        found = {"train": pool[drawn["train"]], "validation": pool[drawn["validation"]], "test": found["test"]}
+    if empty := [split for split in SPLITS if len(found[split]) == 0]:
+        raise DataError(f"The given split has no stimuli for {', '.join(empty)}.")
+    return found
+
+
+def _drawn(
+    groups: NDArray[np.int64], validation: float, test: float, seed: int, strata: NDArray[np.int64] | None
+) -> dict[str, NDArray[np.int64]]:
     names, first, member, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     stratum = np.zeros(len(names), int) if strata is None else np.asarray(strata)[first]
     random = np.random.default_rng(derive_seed(seed, "split"))
@@ -62,15 +111,5 @@ def split_groups(
         # groups would all err alike, so each takes another point instead (steps of the golden ratio are even)
         point = (0.5 + turn * 0.6180339887) % 1
         middle = (taken - size[order] * point) / total
-        split_of[order] = np.where(middle < config.test, 2, np.where(middle < config.test + config.validation, 1, 0))
-    found = {split: np.flatnonzero(split_of[member] == number) for number, split in enumerate(SPLITS)}
-    for split, share in (("train", 1.0), ("validation", config.validation), ("test", config.test)):
-        if share > 0 and len(found[split]) == 0:
-            raise DataError(f"The split {split!r} is empty: {len(names)} groups of stimuli are too few for its share.")
-    return found
-
-
-def duplicate_groups(images: Tensor) -> NDArray[np.int64]:
-    """One number an image, the same for images that are equal pixel by pixel."""
-    numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(digest, len(numbers)) for digest in image_digests(images)])
+        split_of[order] = np.where(middle < test, 2, np.where(middle < test + validation, 1, 0))
+    return {split: np.flatnonzero(split_of[member] == number) for number, split in enumerate(SPLITS)}

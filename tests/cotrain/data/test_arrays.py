@@ -29,6 +29,7 @@ V4_RDM = ResponseRdmConfig(task="v4_rdm", responses="counts")
 GIVEN = LabelArrayConfig(task="objects", test_labels="test_labels")
 SAME = LabelArrayConfig(task="objects", test_labels="labels")
 NO_TEST = SplitConfig(test=0.0)
+TIERS = np.where(np.arange(NUMBER) % 4 == 0, "test", "train")
 
 
 def content() -> dict[str, np.ndarray]:
@@ -179,6 +180,32 @@ def test_equal_images_stay_in_one_split(load):
     assert sum(data.info.task("v4").sessions["monday"].stimuli.values()) == NUMBER
 
 
+def test_a_given_split_is_kept_for_all_kinds_of_tasks(load):
+    data = load(OBJECTS, V4, changes={"tiers": TIERS}, given_split="tiers", split=SplitConfig(validation=0.2, test=0))
+    for task, session in (("objects", ""), ("v4", "monday")):
+        assert rows_of(data, "test", task, session) == np.flatnonzero(TIERS == "test").tolist()
+    shares = [len(data.splits[split]["objects"][""]) for split in ("train", "validation")]
+    assert sum(shares) == (TIERS == "train").sum() and abs(shares[1] - 0.2 * sum(shares)) <= 1
+
+
+def test_training_copies_of_given_test_images_are_left_out(load, caplog):
+    held = content()
+    copied = np.concatenate([held["test_images"][:3], held["images"][3:]])
+    data = load(GIVEN, changes={"images": copied}, test_images="test_images", split=NO_TEST)
+    assert "3 of 60 images of the given train split are (near) copies of images for test" in caplog.text
+    assert len(data.splits["test"]["objects"][""]) == 12
+    sizes = [len(data.splits[split]["objects"][""]) for split in ("train", "validation")]
+    assert sum(sizes) == NUMBER - 3
+
+
+def test_constant_neurons_are_counted(load, caplog):
+    spikes = content()["counts"].copy()
+    spikes[:, [1, 4]] = 2.5
+    data = load(ResponseArrayConfig(task="v4", session="a", responses="counts"), changes={"counts": spikes})
+    assert "2 of 6 neurons respond to all training images alike (1, 4)" in caplog.text
+    assert bool((data.splits["test"]["v4"]["a"].targets[:, [1, 4]] == 0).all())
+
+
 def test_images_that_only_become_equal_when_scaled_stay_together(load):
     images = np.repeat(content()["images"][:, :1, :1], 9, axis=1).repeat(8, axis=2)  # plain, with equal ones
     assert load(V4, changes={"images": images}, size=3).info.task("v4").image_shape == (1, 3, 3)
@@ -250,13 +277,27 @@ FLAWS = [
     (V4, {"images": np.zeros((NUMBER, 9, 8), np.uint8)}, {}, "The split 'validation' is empty: 1 groups of stimuli"),
     (V4, {}, {"split": SplitConfig(validation=0.0)}, "validation/v4/monday: this split is empty. Give it a larger"),
     (V4, {}, {"split": SplitConfig(validation=0.5, test=0.5)}, "leave no stimuli for training"),
-    (OBJECTS, {}, {"split": NO_TEST}, "give either `test_images` with a test share of 0, or a test share above 0"),
-    (GIVEN, {}, {"test_images": "test_images"}, "give either `test_images` with a test share of 0, or a test share"),
+    (OBJECTS, {}, {"split": NO_TEST}, "give either a test set with a test share of 0, or a test share above 0"),
+    (GIVEN, {}, {"test_images": "test_images"}, "give either a test set with a test share of 0, or a test share"),
     (GIVEN, {}, {}, "`test_labels` are named, so name `test_images` too"),
     (OBJECTS, {}, {"test_images": "test_images", "split": NO_TEST}, "`test_images` are given, so name `test_labels`"),
-    (V4, {}, {"test_images": "test_images", "split": NO_TEST}, "'v4': a given test set is read for labels only"),
-    (GIVEN, {"test_labels": SHORT[:9]}, {"test_images": "test_images", "split": NO_TEST}, "12 images but 9 targets"),
-    (SAME, {}, {"test_images": "images", "split": NO_TEST}, "One image stands in two splits: train .* and test"),
+    (V4, {}, {"test_images": "test_images", "split": NO_TEST}, "'v4': `test_images` are read for labels only"),
+    (
+        GIVEN,
+        {"test_labels": SHORT[:9]},
+        {"test_images": "test_images", "split": NO_TEST},
+        "12 test images but labels of shape",
+    ),
+    (OBJECTS, {"tiers": np.array(["train"] * 5)}, {"given_split": "tiers"}, r"'tiers': expected \d+ times train"),
+    (OBJECTS, {"tiers": np.array(["all"] * NUMBER)}, {"given_split": "tiers"}, r"expected .* \['all'\]"),
+    (GIVEN, {"tiers": TIERS}, {"test_images": "test_images", "given_split": "tiers", "split": NO_TEST}, "give either"),
+    (
+        GIVEN,
+        {"test_images": np.zeros((12, 5, 5), np.uint8)},
+        {"test_images": "test_images", "split": NO_TEST},
+        "test images of",
+    ),
+    (SAME, {}, {"test_images": "images", "split": NO_TEST}, "The given split has no stimuli for train, validation"),
 ]
 
 

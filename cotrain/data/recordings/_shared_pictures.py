@@ -1,0 +1,96 @@
+"""The pictures of all sessions of a recording in one array, each stimulus once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cotrain.data._image_files import ImageFiles
+from cotrain.data.recordings._npy import read_npy
+from cotrain.data.recordings._recording import Recording, StoredImages
+from cotrain.errors import DataError
+
+
+def write_pictures(recording: Recording, path: Path) -> tuple[dict[str, list[int] | None], tuple[int, ...] | None]:
+    """Write each stimulus' picture once, in the order in which the sessions name them first.
+
+    Args:
+        recording: Sessions without pictures are passed over.
+        path: The array's file, uint8 (images, height, width[, 3]); not written where no session has pictures.
+
+    Returns:
+        The row of each stimulus by session, None for sessions without pictures; and the array's shape.
+
+    Raises:
+        DataError: One id stands for two pictures, or a picture cannot be read or differs in size or colour.
+    """
+    sessions = {
+        name: (held.stimuli, held.images) for name, held in recording.sessions.items() if held.images is not None
+    }
+    known = dict.fromkeys(stimulus for stimuli, _ in sessions.values() for stimulus in stimuli)
+    row_of = {stimulus: row for row, stimulus in enumerate(known)}
+    rows: dict[str, list[int] | None] = dict.fromkeys(recording.sessions)
+    pixels: NDArray[np.uint8] | None = None
+    written: dict[int, str] = {}
+    files: dict[int, Path] = {}
+    for name, (stimuli, images) in sessions.items():
+        rows[name] = [row_of[stimulus] for stimulus in stimuli]
+        for position, stimulus in enumerate(stimuli):
+            row = row_of[stimulus]
+            file = images.paths[position] if isinstance(images, ImageFiles) else None
+            if file is not None and files.get(row) == file:
+                continue  # it was read for another session
+            picture = _picture(images, position)
+            where = f"session {name}, stimulus {stimulus}" + (f" ({file})" if file else "")
+            if pixels is None:
+                pixels = _allocated(path, (len(row_of), *picture.shape))
+            if picture.shape != pixels.shape[1:]:
+                raise DataError(
+                    f"{where}: a picture of shape {picture.shape}, but the first is {pixels.shape[1:]}. All pictures "
+                    "must be of one size, and all grey (height, width) or all colour (height, width, 3)."
+                )
+            if row in written and not np.array_equal(pixels[row], picture):
+                raise DataError(f"{where}: another picture than that of {written[row]}. An id stands for one picture.")
+            if row not in written:
+                pixels[row], written[row] = picture, where
+            if file is not None:
+                files.setdefault(row, file)
+    if isinstance(pixels, np.memmap):
+        pixels.flush()
+    return rows, None if pixels is None else pixels.shape
+
+
+def _allocated(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A memory map whose disk space is taken now: a disk that is full later would kill the process."""
+    mapped = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return mapped
+
+
+def _picture(images: NDArray[np.uint8] | StoredImages | ImageFiles, position: int) -> NDArray[np.uint8]:
+    """uint8 (height, width) grey or (height, width, 3)."""
+    if not isinstance(images, ImageFiles):
+        row: NDArray[np.uint8] = images[position]
+        return row
+    path = images.paths[position]
+    try:
+        if path.suffix.lower() == ".npy":
+            array = read_npy(path)
+        else:
+            with Image.open(path) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise DataError(f"{path} has more than 8 bits a channel. Convert it to 8 bits.")
+                array = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except DataError:
+        raise
+    except Exception as error:  # decoders fail in any way on damaged bytes
+        raise DataError(f"{path} cannot be read: {error or type(error).__name__}") from None
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise DataError(f"{path} must be uint8 (height, width[, 3]), found {array.dtype} {array.shape}.")
+    return np.asarray(array, np.uint8)

@@ -1,5 +1,15 @@
-"""Analyses and pictures of what was trained."""
+"""Analyses and pictures of data and of what was trained."""
 
 from cotrain.analysis._figures import draw_rdm, overview_figure
+from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
+from cotrain.analysis._inspection_figure import inspection_figure
 
-__all__ = ["draw_rdm", "overview_figure"]
+__all__ = [
+    "Copies",
+    "Inspection",
+    "draw_rdm",
+    "find_copies",
+    "inspect_data",
+    "inspection_figure",
+    "overview_figure",
+]

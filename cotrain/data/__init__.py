@@ -8,47 +8,96 @@ from cotrain.data._arrays import (
     ResponseRdmConfig,
     arrays,
 )
-from cotrain.data._controls import SelectTasksConfig, ShuffledConfig, select_tasks, shuffled
+from cotrain.data._augment import AugmentConfig, augment
+from cotrain.data._controls import (
+    GaussianSurrogateConfig,
+    SelectClassesConfig,
+    SelectTasksConfig,
+    ShuffledConfig,
+    gaussian_surrogate,
+    select_classes,
+    select_tasks,
+    shuffled,
+)
 from cotrain.data._digits import DigitsConfig, digits
+from cotrain.data._duplicates import average_hashes, duplicate_groups
+from cotrain.data._fetch_set import terms
+from cotrain.data._image_cache import Decoded, decode
+from cotrain.data._image_files import ImageFiles, Preparation, find_pictures
+from cotrain.data._image_folders import ImageFolderConfig, TinyImageNetConfig, image_folder, tiny_imagenet
+from cotrain.data._image_rows import ImageRows, Images, image_facts
+from cotrain.data._images import image_tensor, prepared
 from cotrain.data._jitter import Augmentation, JitterConfig, jitter
 from cotrain.data._mixing import Batch, MicroStep, MixingConfig, MixingLoader, Schedule
 from cotrain.data._multi_task import MultiTaskConfig, multi_task
+from cotrain.data._neural_targets import neural_targets
+from cotrain.data._public_sets import fetch, public_sets
 from cotrain.data._recorded import RecordedConfig, recorded
 from cotrain.data._simulated_v1 import SimulatedV1Config, simulated_v1
-from cotrain.data._source import Data, Source, assemble, join
+from cotrain.data._source import Data, Source, assemble, join, walk
 from cotrain.data._splits import SplitConfig, split_groups
+from cotrain.data._torchvision_sets import TorchvisionConfig, torchvision_set
 
 __all__ = [
     "ArraysConfig",
+    "AugmentConfig",
     "Augmentation",
     "Batch",
     "Data",
+    "Decoded",
     "DigitsConfig",
+    "GaussianSurrogateConfig",
+    "ImageFiles",
+    "ImageFolderConfig",
+    "ImageRows",
+    "Images",
     "JitterConfig",
     "LabelArrayConfig",
     "MicroStep",
     "MixingConfig",
     "MixingLoader",
     "MultiTaskConfig",
+    "Preparation",
     "RdmArrayConfig",
     "RecordedConfig",
     "ResponseArrayConfig",
     "ResponseRdmConfig",
     "Schedule",
+    "SelectClassesConfig",
     "SelectTasksConfig",
     "ShuffledConfig",
     "SimulatedV1Config",
     "Source",
     "SplitConfig",
+    "TinyImageNetConfig",
+    "TorchvisionConfig",
     "arrays",
     "assemble",
+    "augment",
+    "average_hashes",
+    "decode",
     "digits",
+    "duplicate_groups",
+    "fetch",
+    "find_pictures",
+    "gaussian_surrogate",
+    "image_facts",
+    "image_folder",
+    "image_tensor",
     "jitter",
     "join",
     "multi_task",
+    "neural_targets",
+    "prepared",
+    "public_sets",
     "recorded",
+    "select_classes",
     "select_tasks",
     "shuffled",
     "simulated_v1",
     "split_groups",
+    "terms",
+    "tiny_imagenet",
+    "torchvision_set",
+    "walk",
 ]

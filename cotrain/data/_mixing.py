@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -19,6 +19,7 @@ from pydantic import StringConstraints
 from torch import Tensor
 
 from cotrain.config import Config
+from cotrain.data._prefetch import in_order
 from cotrain.data._source import Source
 from cotrain.errors import DataError, did_you_mean
 from cotrain.seeds import derive_seed
@@ -216,6 +217,8 @@ class MixingLoader:
         config: The mixing.
         seed: The experiment's seed; stimuli are shuffled by its `order` child, anew for each pass over a session.
         rank, world_size: Of several processes each gets its own share of every batch.
+        workers: Threads that read batches ahead; the batches are the same for any number.
+        pin_memory: Whether to lay batches where a GPU copies them from while it computes.
     """
 
     def __init__(
@@ -226,6 +229,8 @@ class MixingLoader:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        workers: int = 0,
+        pin_memory: bool = False,
     ) -> None:
         stimuli = {task: {name: len(source) for name, source in held.items()} for task, held in sources.items()}
         self.schedule = Schedule(config, stimuli, world_size=world_size)
@@ -233,16 +238,18 @@ class MixingLoader:
             if sources[task][session].kind == "rdm" and size // world_size < 3:
                 raise DataError(f"{task}: {size // world_size} stimuli a batch and rank make no RDM; 3 or more do.")
         self.sources, self.seed, self.rank, self.world_size = sources, seed, rank, world_size
+        self.workers, self.pin_memory = workers, pin_memory
         self.epoch, self.micro_step = 1, 0
         self._orders: dict[tuple[str, str], tuple[int, Tensor]] = {}
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the rest of the current epoch, then stand at the beginning of the next."""
-        for position, micro_step in enumerate(self.schedule.epoch(self.epoch)):
-            if position < self.micro_step:
-                continue
-            self.micro_step = position + 1
-            yield self._batch(micro_step)
+        rest = islice(self.schedule.epoch(self.epoch), self.micro_step, None)
+        # orders are drawn here, in turn; what threads do after that depends on nothing but its arguments
+        work = ((micro_step, self.indices(micro_step)) for micro_step in rest)
+        for batch in in_order(self._batch, work, workers=self.workers):
+            self.micro_step += 1
+            yield batch
         self.epoch, self.micro_step = self.epoch + 1, 0
 
     def __len__(self) -> int:
@@ -268,7 +275,10 @@ class MixingLoader:
             held = self._orders[where] = number_of_pass, torch.randperm(count, generator=generator)
         return held[1][batch * size : (batch + 1) * size][self.rank :: self.world_size]
 
-    def _batch(self, micro_step: MicroStep) -> Batch:
+    def _batch(self, work: tuple[MicroStep, Tensor]) -> Batch:
+        micro_step, index = work
         source = self.sources[micro_step.task][micro_step.session]
-        images, targets = source.batch(self.indices(micro_step).to(source.images.device))
+        images, targets = source.batch(index.to(source.images.device))
+        if self.pin_memory and images.device.type == "cpu":
+            images, targets = images.pin_memory(), targets.cpu().pin_memory()
         return Batch(micro_step.task, micro_step.session, images, targets, micro_step.step_ends)

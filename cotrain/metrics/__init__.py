@@ -1,5 +1,12 @@
-"""Scores of predictions; each function yields (name, value)."""
+"""Scores of predictions; each function yields (name, value). And how well responses are known."""
 
+from cotrain.metrics._reliability import split_half_reliability
 from cotrain.metrics._scores import classification_scores, neural_scores, neuron_correlations, rdm_scores
 
-__all__ = ["classification_scores", "neural_scores", "neuron_correlations", "rdm_scores"]
+__all__ = [
+    "classification_scores",
+    "neural_scores",
+    "neuron_correlations",
+    "rdm_scores",
+    "split_half_reliability",
+]

@@ -100,9 +100,22 @@ class MultiTaskModel(nn.Module):
         """
         self._check(task)
         tap = self.taps[task]
+        return self.heads[task](self.features(images, task, [tap])[tap], session)  # type: ignore[no-any-return]
+
+    def features(self, images: Tensor, task: str, layers: Sequence[str]) -> dict[str, Tensor]:
+        """The outputs of layers of the backbone.
+
+        Args:
+            images: As in `forward`.
+            task: Whose normalisation of images and batch norm statistics are used.
+            layers: Module paths in the backbone.
+
+        Returns:
+            {layer: features}.
+        """
+        self._check(task)
         activate(self._norms, task)
-        features = tapped(self.backbone, self.inputs[task](images), [tap])[tap]
-        return self.heads[task](features, session)  # type: ignore[no-any-return]
+        return tapped(self.backbone, self.inputs[task](images), layers)
 
     def together(self, images: Tensor, tasks: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Tensor]:
         """The outputs of several tasks for the same images, with one pass through the backbone.
@@ -118,8 +131,7 @@ class MultiTaskModel(nn.Module):
             raise ModelError("Name at least one (task, session) to be answered.")
         for task, _ in tasks:
             self._check(task)
-        activate(self._norms, tasks[0][0])
-        features = tapped(self.backbone, self.inputs[tasks[0][0]](images), [self.taps[task] for task, _ in tasks])
+        features = self.features(images, tasks[0][0], [self.taps[task] for task, _ in tasks])
         return {(task, session): self.heads[task](features[self.taps[task]], session) for task, session in tasks}
 
     def _check(self, task: str) -> None:

@@ -3,6 +3,12 @@
 from cotrain.training._check import check
 from cotrain.training._checkpoint import RunFolder, load_state
 from cotrain.training._evaluation import evaluate, predict
+from cotrain.training._model_responses import (
+    PredictedResponsesConfig,
+    TeacherResponsesConfig,
+    predicted_responses,
+    teacher_responses,
+)
 from cotrain.training._monitor import Monitor, MonitorConfig
 from cotrain.training._optimisers import (
     AdamWConfig,
@@ -27,11 +33,13 @@ __all__ = [
     "JournalSink",
     "Monitor",
     "MonitorConfig",
+    "PredictedResponsesConfig",
     "RunFolder",
     "RunResult",
     "Score",
     "ScoreSink",
     "SgdConfig",
+    "TeacherResponsesConfig",
     "TensorBoardSink",
     "Trainer",
     "TrainerConfig",
@@ -45,7 +53,9 @@ __all__ = [
     "load_state",
     "parameter_groups",
     "predict",
+    "predicted_responses",
     "run",
     "sgd",
+    "teacher_responses",
     "trainer",
 ]

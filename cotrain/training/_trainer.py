@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cotrain.config import Config, NotIdentity
-from cotrain.data import Augmentation, Batch, Data, MixingConfig, MixingLoader, Source
+from cotrain.data import Augmentation, Batch, Data, ImageRows, MixingConfig, MixingLoader, Source
 from cotrain.errors import TrainingError
 from cotrain.models import MultiTaskModel
 from cotrain.resolve import AnyConfig, build
@@ -44,6 +44,8 @@ class TrainerConfig(Config):
     device: Annotated[str, NotIdentity()] = "auto"  # "auto" is a GPU where there is one; or "cpu", "cuda:1" ...
     checkpoint_steps: Annotated[int, Ge(0), NotIdentity()] = 0
     """Besides each epoch's end, a checkpoint is written every so many optimiser steps; 0: not."""
+    workers: Annotated[Annotated[int, Ge(0)] | None, NotIdentity()] = None
+    """Threads that read batches ahead, the same batches for any number; None: as many as the data gain from."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,13 @@ class TrainingState:
     ) -> None:
         self.config, self.model, self.device, self.folder = config, model, device, folder
         self.splits = resident(data, device)
-        self.loader = MixingLoader(self.splits["train"], config.mixing, seed=seed)
+        self.loader = MixingLoader(
+            self.splits["train"],
+            config.mixing,
+            seed=seed,
+            workers=reading_threads(self.splits["train"], device) if config.workers is None else config.workers,
+            pin_memory=device.type == "cuda",
+        )
         self.monitor = Monitor(config.monitor, data.info)
         self.optimiser: torch.optim.Optimizer = build(config.optimiser, model)
         self.augmentation: dict[str, Augmentation] = {task: build(held) for task, held in config.augmentation}
@@ -311,6 +319,15 @@ class TrainingState:
         for sink in sinks:
             sink.epoch(epoch, scores, seconds)
         self.folder.save_checkpoint(self.step, self.state_dict())
+
+
+def reading_threads(sources: Mapping[str, Mapping[str, Source]], device: torch.device) -> int:
+    """How many threads are to read batches ahead: many where files are decoded, none where a batch is a mere copy."""
+    images = [source.images for held in sources.values() for source in held.values()]
+    decoding = max((held.stack.workers for held in images if isinstance(held, ImageRows)), default=0)
+    # a GPU computes while the copies for it are made; a CPU that computes itself has no thread to spare
+    copying = 2 if device.type == "cuda" and any(held.device.type == "cpu" for held in images) else 0
+    return max(decoding, copying)
 
 
 def resident(data: Data, device: torch.device) -> Mapping[str, Mapping[str, Mapping[str, Source]]]:

@@ -54,8 +54,12 @@ def test_the_run_that_others_are_compared_with_uses_everything(finished, tiny):
     assert len(set(weights)) == 3 and not set(weights) & {0.5, 1.0}, "the weights were learnt"
 
 
-def test_the_same_experiment_gives_the_same_run(finished, tiny, tmp_path, assert_same_run):
-    run(tiny(), out=tmp_path / "again")
+@pytest.mark.parametrize("workers", [None, 2])
+def test_the_same_experiment_gives_the_same_run(finished, tiny, tmp_path, assert_same_run, workers):
+    """With threads that read ahead as well: neither the key nor a bit of the result depends on them."""
+    experiment = tiny(workers=workers)
+    assert experiment.key() == finished.experiment.key()
+    run(experiment, out=tmp_path / "again")
     assert_same_run(tmp_path / "again", finished.folder)
 
 

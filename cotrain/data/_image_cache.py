@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import uuid
+import zipfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from cotrain.data._fetch import NO_LOCKS
 from cotrain.data._image_files import ImageFiles, Preparation, picture
 from cotrain.data._image_rows import ImageFacts, ImageRows, MappedImages, Stack, facts_of
 from cotrain.data._prefetch import in_order
@@ -57,7 +61,13 @@ class FileImages:
 
     def read(self, rows: Tensor) -> Tensor:
         """Decode some files."""
-        return torch.from_numpy(np.stack([picture(self.paths[row], self.preparation) for row in rows.tolist()]))
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        for place, row in enumerate(rows.tolist()):
+            found = picture(self.paths[row], self.preparation)
+            if found.shape != self.shape[1:]:
+                raise DataError(f"{self.paths[row]} has changed: its pixels were {self.shape[1:]}, are {found.shape}.")
+            images[place] = found
+        return torch.from_numpy(images)
 
 
 def decode(
@@ -75,7 +85,8 @@ def decode(
         preparation: What is done to each.
         storage: "memory_map" keeps the pixels in the cache; "files" only what must be known of them (digests, sums),
             and decodes a picture each time it is used. Both give the same pixels.
-        damaged: "stop" at the first file that cannot be read, or "skip" such files with a warning.
+        damaged: "stop" at the first file that holds no picture, or "skip" such files with a warning. A file that is
+            missing, or may not be read, always stops.
         cache: Its folder (default: the setting); entries are named by the content of the files and the preparation.
 
     Raises:
@@ -89,17 +100,16 @@ def decode(
     entry = cache / _entry_name(_content(paths, cache), preparation)
     if not _is_complete(entry, storage):
         _fill(entry, paths, preparation, storage, damaged)
-    held = np.load(entry / "facts.npz", allow_pickle=False)
+    held, faults, mapped = _held(entry, storage)
     row_of_path = held["row"]  # -1 for a file that could not be read
     if (row_of_path < 0).any():
-        _report_damaged(paths, row_of_path, json.loads((entry / "damaged.json").read_text()), damaged)
+        _report_damaged(paths, faults, damaged)
     kept = np.array([i for i, path in enumerate(files.paths) if row_of_path[place[path]] >= 0], np.int64)
     rows = torch.from_numpy(row_of_path[[place[files.paths[i]] for i in kept]].astype(np.int64))
     facts = ImageFacts(held["digests"], held["sums"])
     stack: Stack
-    if storage == "memory_map":
-        # copy-on-write: torch warns of arrays that it could not write to
-        stack = MappedImages(torch.from_numpy(np.load(entry / "images.npy", mmap_mode="c")))
+    if mapped is not None:
+        stack = MappedImages(torch.from_numpy(mapped))
     else:
         good = [path for path, row in zip(paths, row_of_path, strict=True) if row >= 0]
         channels, height, width = (int(n) for n in held["shape"])
@@ -118,7 +128,8 @@ def _content(paths: list[Path], cache: Path) -> str:
         return text
 
     def digest(path: Path) -> bytes:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+        reader = b"npy" if path.suffix.lower() == ".npy" else b""  # other files are told apart by their bytes
+        return hashlib.blake2b(path.read_bytes(), digest_size=16, person=reader).digest()
 
     total = hashlib.blake2b(digest_size=16)
     try:
@@ -128,9 +139,12 @@ def _content(paths: list[Path], cache: Path) -> str:
         raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from None
     with _disk_errors(cache):
         signature.parent.mkdir(parents=True, exist_ok=True)
-        own = signature.with_suffix(f".{os.getpid()}")
-        own.write_text(total.hexdigest())
-        own.replace(signature)
+        own = signature.with_suffix(f".{uuid.uuid4().hex}")
+        try:
+            own.write_text(total.hexdigest())
+            own.replace(signature)
+        finally:
+            own.unlink(missing_ok=True)
     return total.hexdigest()
 
 
@@ -150,25 +164,29 @@ def _fill(
     storage: str,
     damaged: Literal["stop", "skip"],
 ) -> None:
-    """Decode all files into a folder beside, which then takes the entry's place: nobody sees half of it."""
-    own = entry.with_name(f".{entry.name}.{os.getpid()}")
+    """Decode all files into a folder beside, and move what it holds into the entry: nobody sees half of it."""
+    own = entry.with_name(f".{entry.name}")
     pieces = [paths[i : i + PIECE] for i in range(0, len(paths), PIECE)]
-    row_of_path, faults = np.full(len(paths), -1, np.int64), {}
+    row_of_path = np.full(len(paths), -1, np.int64)
+    faults: dict[int, tuple[str, str]] = {}
     facts: list[ImageFacts] = []
-    with _disk_errors(own):
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir(parents=True)
+    done = _bar(in_order(_decoder(preparation), pieces, workers=THREADS), "decoding", len(paths))
+    # closed here: an error that somebody keeps would keep the threads
+    with _disk_errors(own), _locked(own.with_suffix(".lock")), contextlib.closing(done):
+        if _is_complete(entry, storage):  # another process was quicker
+            return
+        shutil.rmtree(own, ignore_errors=True)  # of a process that was killed
+        own.mkdir()
         try:
             pixels: NDArray[np.uint8] | None = None
             shape: tuple[int, ...] = ()
             row, number = 0, 0
-            done = _bar(in_order(_decoder(preparation), pieces, workers=THREADS), "decoding", len(paths))
             for results in done:
                 for found in results:
                     if isinstance(found, DataError):
                         if damaged == "stop":
                             raise found
-                        faults[number] = str(found)
+                        faults[number] = str(paths[number]), str(found)
                     else:
                         if not shape:
                             shape = found.shape
@@ -186,7 +204,7 @@ def _fill(
                 if good:
                     facts.append(facts_of(torch.from_numpy(np.stack(good))))
             if not facts:
-                raise DataError(f"None of {len(paths)} pictures can be read; the first: {faults[0]}")
+                raise DataError(f"None of {len(paths)} pictures can be read; the first: {faults[0][1]}")
             if isinstance(pixels, np.memmap):
                 pixels.flush()
             (own / "damaged.json").write_text(json.dumps(faults))
@@ -197,13 +215,25 @@ def _fill(
                 digests=np.concatenate([piece.digests for piece in facts]),
                 sums=np.concatenate([piece.sums for piece in facts]),
             )
-            if _is_complete(entry, storage):  # another process was quicker
-                return
-            shutil.rmtree(entry, ignore_errors=True)
-            with contextlib.suppress(OSError):  # another process was quicker just now
-                own.rename(entry)
+            entry.mkdir(exist_ok=True)
+            for name in ("damaged.json", "images.npy", "facts.npz"):  # the last one makes the entry complete
+                if (own / name).exists():
+                    (own / name).replace(entry / name)
         finally:
             shutil.rmtree(own, ignore_errors=True)
+
+
+def _held(entry: Path, storage: str) -> tuple[dict[str, Any], dict[str, tuple[str, str]], NDArray[np.uint8] | None]:
+    """Facts, faults and pixels of an entry."""
+    try:
+        with np.load(entry / "facts.npz", allow_pickle=False) as file:
+            held = {name: file[name] for name in ("row", "shape", "digests", "sums")}
+        faults = json.loads((entry / "damaged.json").read_text())
+        # copy-on-write: torch warns of arrays that it could not write to
+        mapped = np.load(entry / "images.npy", mmap_mode="c") if storage == "memory_map" else None
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{entry}, decoded pictures, cannot be read: {error}. Delete it.") from None
+    return held, faults, mapped
 
 
 def _decoder(preparation: Preparation) -> Callable[[list[Path]], list[NDArray[np.uint8] | DataError]]:
@@ -229,14 +259,32 @@ def _allocated(folder: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[
     return mapped
 
 
-def _report_damaged(paths: list[Path], row_of_path: NDArray[np.int64], faults: dict[str, str], damaged: str) -> None:
-    shown = "; ".join(list(faults.values())[:DAMAGED_SHOWN])
-    count = int((row_of_path < 0).sum())
+def _report_damaged(paths: list[Path], faults: dict[str, tuple[str, str]], damaged: str) -> None:
+    # the same files may have stood in another folder when they were decoded
+    texts = [text.replace(old, str(paths[int(number)])) for number, (old, text) in faults.items()]
+    shown, count = "; ".join(texts[:DAMAGED_SHOWN]), len(texts)
     if damaged == "stop":
         raise DataError(
             f"{count} of {len(paths)} pictures cannot be read: {shown}. Repair them, or skip damaged files."
         )
     log.warning("%d of %d pictures cannot be read and are skipped: %s", count, len(paths), shown)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; the lock of one that was killed is free."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another process decodes these pictures: waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            log.warning("the file system of %s has no locks: do not decode there from two processes at once", path)
+        yield
 
 
 @contextlib.contextmanager
@@ -250,7 +298,7 @@ def _disk_errors(place: Path) -> Iterator[None]:
         ) from None
 
 
-def _bar(results: Iterable[Any], text: str, total: int) -> Iterator[Any]:
+def _bar(results: Iterable[Any], text: str, total: int) -> Generator[Any]:
     """The results, with a bar, in a terminal, that counts pictures; a result may be a list of several."""
     with tqdm(total=total, desc=text, unit="picture", disable=None, delay=1, leave=False) as bar:
         for result in results:

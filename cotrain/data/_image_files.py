@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+import threading
+import tokenize
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +19,10 @@ from cotrain.errors import DataError
 
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, Image.DecompressionBombError)
+DAMAGE = (
+    ArithmeticError, AttributeError, EOFError, LookupError, OSError, SyntaxError, TypeError, ValueError,
+    Image.DecompressionBombError, struct.error, tokenize.TokenError, zlib.error,
+)  # fmt: skip
 """What Pillow and NumPy raise for files that are missing, damaged, or something else."""
 
 
@@ -48,14 +55,15 @@ class Preparation:
 
 def find_pictures(folder: Path) -> list[Path]:
     """All picture files in a folder and the folders below it, sorted; hidden ones are left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and not path.is_dir())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def channels_of(path: Path) -> int:
     """1 if a picture is grey, else 3, from its header."""
     try:
-        return 1 if _open(path).mode in ("1", "L", "LA") else 3
+        with _quiet, _open(path) as image:
+            return 1 if image.mode in ("1", "L", "LA") else 3
     except DAMAGE as error:
         raise DataError(f"{path} cannot be read: {error}") from None
 
@@ -67,38 +75,62 @@ def picture(path: Path, preparation: Preparation) -> NDArray[np.uint8]:
         DataError: It is missing, damaged, or smaller than what is cut off.
     """
     try:
-        return _prepared(_open(path), preparation, path)
+        with _quiet, _open(path) as image:
+            return _prepared(image, preparation, path)
     except DAMAGE as error:
         raise DataError(f"{path} cannot be read: {error or type(error).__name__}") from None
 
 
+class _Quiet:
+    """Hides Pillow's warnings of odd metadata while any thread decodes; the pixels are what counts.
+
+    `warnings.catch_warnings` of several threads at once would leave its filter behind.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.threads, self.caught = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.threads += 1
+            if self.threads == 1:
+                self.caught = warnings.catch_warnings()
+                self.caught.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.threads -= 1
+            if self.threads == 0:
+                self.caught.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
 def _open(path: Path) -> Any:
-    if path.suffix != ".npy":
+    if path.suffix.lower() != ".npy":
         return Image.open(path)
-    array = np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         raise ValueError(f"expected uint8 (height, width[, 3]), found {array.dtype} {array.shape}")
     return Image.fromarray(array)
 
 
 def _prepared(image: Any, preparation: Preparation, path: Path) -> NDArray[np.uint8]:
-    with image, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
-        if image.mode.startswith(("I", "F")):
-            raise DataError(f"{path} has {image.mode} pixels, more than 8 bits; convert it to 8 bits a channel.")
-        top, bottom, left, right = preparation.crop
-        box = (left, top, image.width - right, image.height - bottom)
-        if box[2] <= box[0] or box[3] <= box[1]:
-            raise DataError(f"{path} has {image.height}x{image.width} pixels; cutting {preparation.crop} leaves none.")
-        image = image.convert("L" if preparation.channels == 1 else "RGB")
-        size = preparation.size
-        if size == 0 or (box[2] - box[0], box[3] - box[1]) == (size, size):
-            image = image.crop(box)
-        else:
-            if preparation.fit == "crop":
-                side, width, height = min(box[2] - box[0], box[3] - box[1]), box[2] - box[0], box[3] - box[1]
-                x, y = box[0] + (width - side) / 2, box[1] + (height - side) / 2
-                box = (x, y, x + side, y + side)
-            image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-        array = np.asarray(image)
+    if image.mode.startswith(("I", "F")):
+        raise DataError(f"{path} has {image.mode} pixels, more than 8 bits; convert it to 8 bits a channel.")
+    top, bottom, left, right = preparation.crop
+    box = (left, top, image.width - right, image.height - bottom)
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise DataError(f"{path} has {image.height}x{image.width} pixels; cutting {preparation.crop} leaves none.")
+    # cut off before scaling: of a box that is scaled, Pillow's filter sees pixels outside
+    image = image.convert("L" if preparation.channels == 1 else "RGB").crop(box)
+    size, side = preparation.size, min(image.size)
+    if size not in (0, image.width) or size not in (0, image.height):
+        x, y = ((image.width - side) / 2, (image.height - side) / 2) if preparation.fit == "crop" else (0, 0)
+        whole = (x, y, image.width - x, image.height - y)
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=whole)
+    array = np.asarray(image)
     return array[None] if array.ndim == 2 else np.ascontiguousarray(array.transpose(2, 0, 1))

@@ -85,14 +85,13 @@ def tiny_imagenet(config: TinyImageNetConfig, *, seed: int) -> Data:
     train = _class_folders(root / "train", inside="images")
     annotations = root / "val" / "val_annotations.txt"
     try:
-        lines = [line.split("\t") for line in annotations.read_text(encoding="utf-8").splitlines() if line]
+        lines = [line.split("\t") for line in annotations.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{annotations} cannot be read: {error}") from None
-    if broken := [number for number, line in enumerate(lines, 1) if len(line) < 2]:
+    if broken := [number for number, line in enumerate(lines, 1) if len(line) < 2 and line != [""]]:
         raise DataError(f"{annotations}, line {broken[0]}: expected file name, tab, class.")
-    test = LabelledFiles(
-        tuple(root / "val" / "images" / line[0] for line in lines), tuple(line[1].strip() for line in lines)
-    )
+    named = [(root / "val" / "images" / line[0], line[1].strip()) for line in lines if line != [""]]
+    test = LabelledFiles(tuple(path for path, _ in named), tuple(name for _, name in named))
     return from_files(config, {"train": train, "test": test}, fit="crop", seed=seed)
 
 
@@ -134,15 +133,12 @@ def from_files(
         storage=config.storage,
         damaged=config.damaged,
     )
-    return labelled_data(
-        config.task,
-        decoded.images,
-        np.array(labels)[decoded.kept],
-        names,
-        config.split,
-        seed=seed,
-        given=[given[i] for i in decoded.kept] if len(parts) > 1 else None,
-    )
+    read, split_of = np.array(labels)[decoded.kept], np.array(given)[decoded.kept]
+    for split in parts:
+        if gone := sorted(set(names) - {names[number] for number in read[split_of == split]}):
+            raise DataError(f"{config.path}: of the {split} pictures of the classes {gone[:5]} none can be read.")
+    given_split = split_of.tolist() if len(parts) > 1 else None
+    return labelled_data(config.task, decoded.images, read, names, config.split, seed=seed, given=given_split)
 
 
 def _class_folders(root: Path, inside: str = "") -> LabelledFiles:

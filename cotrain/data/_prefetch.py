@@ -20,7 +20,8 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, workers: 
         workers: Threads; 0 works in the caller's, when a result is asked for.
     """
     if workers == 0:
-        yield from map(work, items)
+        for item in items:
+            yield work(item)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="cotrain-data") as pool:
         waiting: deque[Future[Result]] = deque()

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le, Lt
 from numpy.typing import NDArray
 
 from cotrain.config import AddedLater, Config
-from cotrain.errors import DataError
+from cotrain.errors import DataError, did_you_mean
 from cotrain.seeds import derive_seed
 from cotrain.tasks import SPLITS
 
@@ -47,11 +47,11 @@ def split_groups(
         seed: The experiment's seed; the draw uses its `split` child.
         strata: One number a stimulus, for example its label: every stratum is split in the same shares. A group
             belongs to the stratum of its first stimulus.
-        given: The split that the publishers gave each stimulus. Stimuli for testing and, where there are any, for
-            validation stay what they are; else validation is drawn from those for training, in the share of them
-            that the config says. The config's test share is then without effect. A training stimulus whose group
-            holds one for validation or testing, and one for validation whose group holds one for testing, is left
-            out with a warning.
+        given: The split that the publishers gave each stimulus. Stimuli for validation and testing stay what they
+            are, and the config's share of such a split is without effect; a split that is not given is drawn from the
+            stimuli for training, in the share of them that the config says. A training stimulus whose group holds one
+            for validation or testing, and one for validation whose group holds one for testing, is left out with a
+            warning.
 
     Returns:
         {split: sorted positions of stimuli}. Together they hold each stimulus once, but for those left out.
@@ -60,10 +60,8 @@ def split_groups(
         DataError: The shares leave nothing for training, or too few groups for a share that is asked for.
     """
     numbers = np.asarray(groups)
-    if given is not None and len(given) and set(given) != {"train"}:
+    if given is not None and len(given):
         return _given(numbers, config, seed, strata, np.asarray(given))
-    if config.validation + config.test >= 1:
-        raise DataError(f"validation {config.validation} and test {config.test} leave no stimuli for training.")
     found = _drawn(numbers, config.validation, config.test, seed, strata)
     for split, share in (("train", 1.0), ("validation", config.validation), ("test", config.test)):
         if share > 0 and len(found[split]) == 0:
@@ -79,6 +77,11 @@ def _given(
     strata: NDArray[np.int64] | None,
     given: NDArray[np.str_],
 ) -> dict[str, NDArray[np.int64]]:
+    if len(given) != len(groups):
+        raise DataError(f"{len(groups)} stimuli but given splits of {len(given)}. Each stimulus needs one.")
+    if len(strange := np.flatnonzero(~np.isin(given, SPLITS))):
+        name = str(given[strange[0]])
+        raise DataError(f"The stimulus {strange[0]} is given to the split {name!r}.{did_you_mean(name, SPLITS)}")
     found = {split: np.flatnonzero(given == split) for split in SPLITS}
     for one, other in (("validation", "test"), ("train", "test"), ("train", "validation")):
         copies = np.isin(groups[found[one]], groups[found[other]])
@@ -88,18 +91,23 @@ def _given(
                 copies.sum(), len(copies), one, other,
             )  # fmt: skip
             found[one] = found[one][~copies]
-    if len(found["validation"]) == 0:
-        pool = found["train"]
-        drawn = _drawn(groups[pool], config.validation, 0.0, seed, None if strata is None else strata[pool])
-        found = {"train": pool[drawn["train"]], "validation": pool[drawn["validation"]], "test": found["test"]}
+    open_shares = {"validation": config.validation, "test": config.test}
+    shares = {split: 0.0 if len(found[split]) else share for split, share in open_shares.items()}
+    pool = found["train"]
+    drawn = _drawn(
+        groups[pool], shares["validation"], shares["test"], seed, None if strata is None else np.asarray(strata)[pool]
+    )
+    found = {split: pool[drawn[split]] if split == "train" or shares[split] else found[split] for split in SPLITS}
     if empty := [split for split in SPLITS if len(found[split]) == 0]:
-        raise DataError(f"The given split has no stimuli for {', '.join(empty)}.")
+        raise DataError(f"The given split has no stimuli for {', '.join(empty)}, and no share of training is for them.")
     return found
 
 
 def _drawn(
     groups: NDArray[np.int64], validation: float, test: float, seed: int, strata: NDArray[np.int64] | None
 ) -> dict[str, NDArray[np.int64]]:
+    if validation + test >= 1:
+        raise DataError(f"validation {validation} and test {test} leave no stimuli for training.")
     names, first, member, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     stratum = np.zeros(len(names), int) if strata is None else np.asarray(strata)[first]
     random = np.random.default_rng(derive_seed(seed, "split"))

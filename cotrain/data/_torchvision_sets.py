@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -30,6 +31,12 @@ PARTS: dict[str, tuple[str, tuple[dict[str, Any], dict[str, Any]]]] = {
 }
 
 
+DAMAGE = (
+    AssertionError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError,
+)  # fmt: skip
+"""What torchvision raises for files that are missing, damaged, or something else."""
+
+
 class TorchvisionConfig(Config):
     """A published classification set in the layout of torchvision; its published test pictures are the test set.
 
@@ -56,6 +63,8 @@ def torchvision_set(config: TorchvisionConfig, *, seed: int) -> Data:
     if config.split.test:
         raise DataError(f"{config.name} has a published test set; set the split's test share to 0.")
     train, test = (_read(config, part) for part in PARTS[config.name][1])
+    if getattr(train, "wnids", None) != getattr(test, "wnids", None):  # torchvision numbers the folders of each part
+        raise DataError(f"{config.name}: its training and its test pictures are not of the same classes.")
     counts = len(train), len(test)
     given = [name for name, count in zip(("train", "test"), counts, strict=True) for _ in range(count)]
     labels = np.concatenate([_labels(part) for part in (train, test)])
@@ -89,7 +98,7 @@ def _read(config: TorchvisionConfig, part: dict[str, Any]) -> Any:
     )
     try:
         return getattr(datasets, PARTS[config.name][0])(root=str(root), **part)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except DAMAGE as error:
         raise DataError(f"{root} does not hold all of {config.name}: {error} {advice}") from None
 
 

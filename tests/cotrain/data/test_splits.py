@@ -8,8 +8,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cotrain.data import SplitConfig, split_groups
-from cotrain.data._splits import duplicate_groups
+from cotrain.data import SplitConfig, duplicate_groups, split_groups
 from cotrain.errors import ConfigError, DataError
 from cotrain.tasks import SPLITS
 
@@ -136,3 +135,117 @@ def test_equal_images_are_one_group():
     groups = duplicate_groups(images)
     assert groups[0] == groups[3]
     assert len(set(groups.tolist())) == 4
+
+
+TIERS = st.lists(st.tuples(st.integers(0, 25), st.sampled_from([*SPLITS, "train", "train"])), min_size=20, max_size=80)
+
+
+def naive_given(groups, tiers) -> dict[str, list[int]]:
+    """What stays of each given split: nothing whose group holds a stimulus of a later one."""
+    held = {split: {g for g, tier in zip(groups, tiers, strict=True) if tier == split} for split in SPLITS}
+    later = {"test": set(), "validation": held["test"], "train": held["test"] | held["validation"]}
+    return {
+        split: [
+            i for i, (g, tier) in enumerate(zip(groups, tiers, strict=True)) if tier == split and g not in later[split]
+        ]
+        for split in SPLITS
+    }
+
+
+@MANY
+@given(TIERS, SEEDS)
+def test_a_given_split_stays_but_for_copies(stimuli, seed):
+    groups, tiers = zip(*stimuli, strict=True)
+    expected = naive_given(groups, tiers)
+    assume(all(expected.values()))
+    found = split_groups(groups, SplitConfig(), seed=seed, given=tiers)
+    assert {split: positions.tolist() for split, positions in found.items()} == expected
+    again = split_groups(groups, SplitConfig(validation=0.4, test=0.4), seed=seed + 1, given=tiers)
+    assert {split: positions.tolist() for split, positions in again.items()} == expected  # nothing is drawn
+
+
+@MANY
+@given(TIERS, st.floats(0.05, 0.5), SEEDS)
+def test_validation_is_drawn_from_given_training_stimuli_where_none_is_given(stimuli, share, seed):
+    groups = [group for group, _ in stimuli]
+    tiers = ["train" if tier == "validation" else tier for _, tier in stimuli]
+    expected = naive_given(groups, tiers)
+    config = SplitConfig(validation=share, test=0.0)
+    try:
+        found = split_groups(groups, config, seed=seed, given=tiers)
+    except DataError as error:
+        assume("The given split has no stimuli for" not in str(error))
+        raise
+    assert found["test"].tolist() == expected["test"]
+    pool = sorted([*found["train"], *found["validation"]])
+    assert pool == expected["train"]
+    held = [{groups[position] for position in found[split]} for split in SPLITS]
+    assert not (held[0] & held[1] or held[0] & held[2] or held[1] & held[2])
+    largest = np.unique([groups[position] for position in pool], return_counts=True)[1].max()
+    assert abs(len(found["validation"]) - share * len(pool)) <= largest + 1e-9
+
+
+@MANY
+@given(st.integers(20, 60), SEEDS)
+def test_validation_of_a_given_split_follows_seed_and_strata(size, seed):
+    strata = np.random.default_rng(seed).permutation(np.repeat(np.arange(3), size))
+    tiers = np.where(np.arange(3 * size) % 4 == 0, "test", "train")
+    one, again, other = (
+        split_groups(np.arange(3 * size), SplitConfig(validation=0.3), seed=s, strata=strata, given=tiers)
+        for s in (seed, seed, seed + 1)
+    )
+    for name in SPLITS:
+        np.testing.assert_array_equal(one[name], again[name])
+    assert not np.array_equal(one["validation"], other["validation"])
+    for value in range(3):
+        pool = ((strata == value) & (tiers == "train")).sum()
+        assert abs((strata[one["validation"]] == value).sum() - 0.3 * pool) <= 1 + 1e-9
+
+
+def test_copies_that_are_left_out_of_a_given_split_are_counted(caplog):
+    groups = [0, 0, 0, 1, 1, 2, 3, 4, 5]
+    tiers = ["train", "validation", "test", "train", "validation", "train", "test", "train", "train"]
+    found = split_groups(groups, SplitConfig(), seed=0, given=tiers)
+    assert {split: positions.tolist() for split, positions in found.items()} == {
+        "train": [5, 7, 8],
+        "validation": [4],
+        "test": [2, 6],
+    }
+    assert caplog.messages == [
+        "1 of 2 images of the given validation split are (near) copies of images for test and are left out.",
+        "1 of 5 images of the given train split are (near) copies of images for test and are left out.",
+        "1 of 4 images of the given train split are (near) copies of images for validation and are left out.",
+    ]
+
+
+def test_a_given_split_of_training_stimuli_alone_is_drawn_as_if_none_were_given():
+    groups = np.arange(60) // 2
+    plain = split_groups(groups, SplitConfig(), seed=3)
+    for tiers in (["train"] * 60, np.array(["train"] * 60)):
+        for name, positions in split_groups(groups, SplitConfig(), seed=3, given=tiers).items():
+            np.testing.assert_array_equal(plain[name], positions)
+
+
+@pytest.mark.parametrize(
+    ("tiers", "share", "text"),
+    [
+        (["test"] * 6, 0.2, "The given split has no stimuli for train, validation"),
+        (["train"] * 3 + ["validation"] * 3, 0.2, "The given split has no stimuli for test"),
+        (["train"] * 5 + ["test"], 0.0, "The given split has no stimuli for validation"),
+        (["train"] * 5 + ["Test"], 0.2, "stimulus 5 is given to the split 'Test'. Did you mean 'test'"),
+        (["train"] * 4 + ["test"], 0.2, "6 stimuli but given splits of 5"),
+    ],
+)
+def test_a_given_split_that_cannot_be_kept_is_refused(tiers, share, text):
+    with pytest.raises(DataError, match=text):
+        split_groups(range(6), SplitConfig(validation=share, test=0.0), seed=0, given=tiers)
+
+
+@pytest.mark.parametrize("bits", [-1, 65, 1.5])
+def test_what_is_no_number_of_bits_is_refused(bits):
+    with pytest.raises(ConfigError, match=r"cotrain\.data\.SplitConfig: near_duplicates"):
+        SplitConfig(near_duplicates=bits)
+
+
+def test_near_duplicates_enter_the_key_only_where_they_are_named():
+    assert SplitConfig().key() == SplitConfig(near_duplicates=None).key() != SplitConfig(near_duplicates=0).key()

@@ -12,7 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cotrain.data import ImageFiles, Images, Preparation, decode, duplicate_groups, find_pictures, image_tensor
+from cotrain.data import (
+    ImageFiles,
+    Images,
+    Preparation,
+    decode,
+    duplicate_groups,
+    find_pictures,
+    image_facts,
+    image_tensor,
+    session_images,
+)
 from cotrain.data.recordings import Format, Recording, Session, detect_format, read_recording
 from cotrain.errors import DataError
 from cotrain.metrics import split_half_reliability
@@ -110,12 +120,12 @@ def _inspect_recording(path: Path, recording: Recording, near: int) -> Inspectio
     import pandas as pd
 
     rows: dict[str, dict[str, Any]] = {}
-    images, copies, responses, reliability = {}, {}, {}, {}
+    images, _ = session_images(recording, str(path), Preparation(channels=0), storage="files", damaged="skip")
+    copies, responses, reliability = {}, {}, {}
     for name, session in recording.sessions.items():
         row: dict[str, Any] = {"neurons": session.responses.shape[-1], "stimuli": len(session.stimuli)}
         row["repeats"] = _repeats(session)
-        if session.images is not None:
-            images[name] = _session_images(session, f"{path}, session {name}")
+        if name in images:
             if damaged := len(session.stimuli) - len(images[name]):
                 row["unreadable"] = damaged
             copies[name] = find_copies(images[name], near)
@@ -135,6 +145,9 @@ def _inspect_recording(path: Path, recording: Recording, near: int) -> Inspectio
         rows[name] = row
     window = "" if recording.window_ms is None else ", {:g} to {:g} ms after onset".format(*recording.window_ms)
     facts = [f"{recording.origin or 'A recording'}: {len(rows)} sessions, responses in {recording.unit}{window}."]
+    if len(images) > 1:
+        digests = np.concatenate([image_facts(held).digests for held in images.values()])
+        facts.append(f"{len(np.unique(digests, axis=0))} different pictures in all sessions together.")
     facts += _copy_facts(copies, near)
     if reliability:
         facts.append("reliability: median over neurons of the split-half correlation, by the Spearman-Brown formula.")
@@ -154,13 +167,6 @@ def _repeats(session: Session) -> str:
 def _median(values: NDArray[np.float64]) -> float:
     known = values[~np.isnan(values)]
     return float(np.median(known)) if len(known) else float("nan")
-
-
-def _session_images(session: Session, where: str) -> Images:
-    if isinstance(session.images, ImageFiles):
-        return decode(session.images, Preparation(), storage="files", damaged="skip").images
-    assert session.images is not None
-    return image_tensor(np.asarray(session.images), where)
 
 
 def _copy_facts(copies: Mapping[str, Copies], near: int) -> list[str]:

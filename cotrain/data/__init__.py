@@ -25,7 +25,7 @@ from cotrain.data._fetch_set import terms
 from cotrain.data._image_cache import Decoded, decode
 from cotrain.data._image_files import ImageFiles, Preparation, find_pictures
 from cotrain.data._image_folders import ImageFolderConfig, TinyImageNetConfig, image_folder, tiny_imagenet
-from cotrain.data._image_rows import ImageRows, Images, image_facts
+from cotrain.data._image_rows import ImageRows, Images, MappedImages, bytes_of, image_facts
 from cotrain.data._images import image_tensor, prepared
 from cotrain.data._jitter import Augmentation, JitterConfig, jitter
 from cotrain.data._mixing import Batch, MicroStep, MixingConfig, MixingLoader, Schedule
@@ -33,6 +33,7 @@ from cotrain.data._multi_task import MultiTaskConfig, multi_task
 from cotrain.data._neural_targets import neural_targets
 from cotrain.data._public_sets import fetch, public_sets
 from cotrain.data._recorded import RecordedConfig, recorded
+from cotrain.data._session_images import session_images
 from cotrain.data._simulated_v1 import SimulatedV1Config, simulated_v1
 from cotrain.data._source import Data, Source, assemble, join, walk
 from cotrain.data._splits import SplitConfig, split_groups
@@ -53,6 +54,7 @@ __all__ = [
     "Images",
     "JitterConfig",
     "LabelArrayConfig",
+    "MappedImages",
     "MicroStep",
     "MixingConfig",
     "MixingLoader",
@@ -75,6 +77,7 @@ __all__ = [
     "assemble",
     "augment",
     "average_hashes",
+    "bytes_of",
     "decode",
     "digits",
     "duplicate_groups",
@@ -93,6 +96,7 @@ __all__ = [
     "recorded",
     "select_classes",
     "select_tasks",
+    "session_images",
     "shuffled",
     "simulated_v1",
     "split_groups",

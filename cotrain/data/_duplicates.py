@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cotrain.data._image_rows import Images, image_facts, taken
-from cotrain.data._images import grey
+from cotrain.data._image_facts import hashes_of
+from cotrain.data._image_rows import ImageRows, Images, image_facts, taken
 
-SIDE = 16  # of the thumbnail that a hash is taken from: 256 bits
+log = logging.getLogger(__name__)
+
 PIECE = 1024
 
 
@@ -35,26 +38,18 @@ def duplicate_groups(images: Images, *, near: int | None = None) -> NDArray[np.i
         one, other = near_pairs(average_hashes(taken(images, torch.from_numpy(first))), near)
         graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(first), len(first)))
         group = connected_components(graph, directed=False)[1][group]
+        sizes = np.bincount(group)
+        log.info("%d of %d images have (near) copies among them.", sizes[sizes > 1].sum(), len(group))
     _, order, renamed = np.unique(group, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(order))[renamed].astype(np.int64)
 
 
 def average_hashes(images: Images) -> NDArray[np.uint64]:
-    """Which pixels of a grey thumbnail are brighter than its mean: uint64 (images, 4), 256 bits each.
-
-    The thumbnail has 16 x 16 pixels, made by averaging (antialiased bilinear scaling). Source: the average hash of
-    N. Krawetz, "Looks like it" (2011), with 16 pixels a side instead of 8, which take different pictures with a
-    bright centre for copies.
-    """
-    hashes = []
-    for piece in images.split(PIECE):
-        thumbnails = torch.nn.functional.interpolate(
-            grey(piece).float(), (SIDE, SIDE), mode="bilinear", antialias=True
-        ).flatten(1)
-        # of plain pictures, scaling leaves pixels that differ by rounding alone
-        bits = (thumbnails > thumbnails.mean(1, keepdim=True) + 0.01).numpy()
-        hashes.append(np.packbits(bits, axis=1).view(np.uint64))
-    return np.concatenate(hashes)
+    """Average hashes of all images, uint64 (images, 4): see `hashes_of`."""
+    if isinstance(images, ImageRows) and images.known is not None and images.known.hashes is not None:
+        known: NDArray[np.uint64] = images.known.hashes[images.rows.numpy()]
+        return known
+    return np.concatenate([hashes_of(piece) for piece in images.split(PIECE)])
 
 
 def near_pairs(hashes: NDArray[np.uint64], bits: int) -> NDArray[np.int64]:

@@ -24,8 +24,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cotrain.data._fetch import NO_LOCKS
+from cotrain.data._image_facts import ImageFacts, facts_of, hashes_of
 from cotrain.data._image_files import ImageFiles, Preparation, picture
-from cotrain.data._image_rows import ImageFacts, ImageRows, MappedImages, Stack, facts_of
+from cotrain.data._image_rows import ImageRows, MappedImages, Stack
 from cotrain.data._prefetch import in_order
 from cotrain.errors import DataError
 from cotrain.settings import cache_folder
@@ -106,7 +107,7 @@ def decode(
         _report_damaged(paths, faults, damaged)
     kept = np.array([i for i, path in enumerate(files.paths) if row_of_path[place[path]] >= 0], np.int64)
     rows = torch.from_numpy(row_of_path[[place[files.paths[i]] for i in kept]].astype(np.int64))
-    facts = ImageFacts(held["digests"], held["sums"])
+    facts = ImageFacts(held["digests"], held["sums"], held["hashes"])
     stack: Stack
     if mapped is not None:
         stack = MappedImages(torch.from_numpy(mapped))
@@ -170,6 +171,7 @@ def _fill(
     row_of_path = np.full(len(paths), -1, np.int64)
     faults: dict[int, tuple[str, str]] = {}
     facts: list[ImageFacts] = []
+    hashes: list[NDArray[np.uint64]] = []
     done = _bar(in_order(_decoder(preparation), pieces, workers=THREADS), "decoding", len(paths))
     # closed here: an error that somebody keeps would keep the threads
     with _disk_errors(own), _locked(own.with_suffix(".lock")), contextlib.closing(done):
@@ -202,7 +204,9 @@ def _fill(
                     number += 1
                 good = [found for found in results if not isinstance(found, DataError)]
                 if good:
-                    facts.append(facts_of(torch.from_numpy(np.stack(good))))
+                    images = torch.from_numpy(np.stack(good))
+                    facts.append(facts_of(images))
+                    hashes.append(hashes_of(images))
             if not facts:
                 raise DataError(f"None of {len(paths)} pictures can be read; the first: {faults[0][1]}")
             if isinstance(pixels, np.memmap):
@@ -214,6 +218,7 @@ def _fill(
                 shape=np.array(shape),
                 digests=np.concatenate([piece.digests for piece in facts]),
                 sums=np.concatenate([piece.sums for piece in facts]),
+                hashes=np.concatenate(hashes),
             )
             entry.mkdir(exist_ok=True)
             for name in ("damaged.json", "images.npy", "facts.npz"):  # the last one makes the entry complete
@@ -227,7 +232,7 @@ def _held(entry: Path, storage: str) -> tuple[dict[str, Any], dict[str, tuple[st
     """Facts, faults and pixels of an entry."""
     try:
         with np.load(entry / "facts.npz", allow_pickle=False) as file:
-            held = {name: file[name] for name in ("row", "shape", "digests", "sums")}
+            held = {name: file[name] for name in ("row", "shape", "digests", "sums", "hashes")}
         faults = json.loads((entry / "damaged.json").read_text())
         # copy-on-write: torch warns of arrays that it could not write to
         mapped = np.load(entry / "images.npy", mmap_mode="c") if storage == "memory_map" else None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from cotrain.data._image_facts import ImageFacts, facts_of
 from cotrain.data._prefetch import in_order
 
 PIECE = 1024  # images that are looked at together where all are
@@ -25,23 +24,6 @@ class Stack(Protocol):
 
     def read(self, rows: Tensor) -> Tensor:
         """uint8 (rows, channels, height, width)."""
-
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """What is known of each image from its pixels.
-
-    Args:
-        digests: uint8 (images, 16), equal only for equal pixels and shape.
-        sums: int64 (images, channels, 2), sum of the pixels and of their squares (0 to 255).
-    """
-
-    digests: NDArray[np.uint8]
-    sums: NDArray[np.int64]
-
-    def take(self, rows: NDArray[np.int64]) -> ImageFacts:
-        """The same of some images."""
-        return ImageFacts(self.digests[rows], self.sums[rows])
 
 
 class MappedImages:
@@ -75,7 +57,11 @@ class ImageRows:
 
     dtype = torch.uint8
     ndim = 4
-    device = torch.device("cpu")
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are read to."""
+        return self.rows.device
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -112,6 +98,28 @@ Images = Tensor | ImageRows
 """uint8 (images, channels, height, width), in memory or read when they are indexed."""
 
 
+def moved(images: Images, device: torch.device, stacks: dict[int, MappedImages]) -> Images:
+    """Images on another device; a stack that several share goes there once.
+
+    Args:
+        images: Their stack, with all its images, is read and moved.
+        device: Where to.
+        stacks: {id of a stack: that stack on the device}; filled on the way.
+    """
+    if isinstance(images, Tensor):
+        return images.to(device)
+    if id(images.stack) not in stacks:
+        whole = ImageRows(images.stack, torch.arange(images.stack.shape[0]))
+        stacks[id(images.stack)] = MappedImages(whole.to(device))
+    return replace(images, stack=stacks[id(images.stack)], rows=images.rows.to(device))
+
+
+def bytes_of(images: Iterable[Images]) -> int:
+    """What `moved` would need for all of these."""
+    sizes = {id(held.stack): int(np.prod(held.stack.shape)) for held in images if isinstance(held, ImageRows)}
+    return sum(sizes.values()) + sum(held.numel() for held in images if isinstance(held, Tensor))
+
+
 def taken(images: Images, index: Tensor) -> Images:
     """Some images: copied where they are in memory, else only noted."""
     return images.take(index) if isinstance(images, ImageRows) else images[index]
@@ -120,16 +128,6 @@ def taken(images: Images, index: Tensor) -> Images:
 def image_facts(images: Images) -> ImageFacts:
     """Digests and sums of all images, from the stack where they are known."""
     if isinstance(images, ImageRows) and images.known is not None:
-        return images.known.take(images.rows.numpy())
+        return images.known.take(images.rows.cpu().numpy())
     pieces = [facts_of(piece) for piece in images.split(PIECE)]  # of no images, one empty piece
     return ImageFacts(np.concatenate([p.digests for p in pieces]), np.concatenate([p.sums for p in pieces]))
-
-
-def facts_of(images: Tensor) -> ImageFacts:
-    """Digests and sums of images in memory."""
-    shape = str(tuple(images.shape[1:])).encode()
-    pixels = images.contiguous().cpu()
-    digests = b"".join(hashlib.blake2b(image.tobytes() + shape, digest_size=16).digest() for image in pixels.numpy())
-    wide = pixels.flatten(2).to(torch.int32)
-    sums = torch.stack([wide.sum(2, dtype=torch.int64), wide.square().sum(2, dtype=torch.int64)], 2)
-    return ImageFacts(np.frombuffer(digests, np.uint8).reshape(-1, 16), sums.numpy())

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from cotrain.data._image_rows import ImageFacts, ImageRows, Images, image_facts, taken
+from cotrain.data._image_facts import ImageFacts
+from cotrain.data._image_rows import ImageRows, Images, MappedImages, image_facts, moved, taken
 from cotrain.errors import DataError
 from cotrain.tasks import SPLITS, DataInfo, Kind, SessionInfo, TaskInfo, check_name
 
@@ -68,9 +69,10 @@ class Source:
             repeats=None if self.repeats is None else self.repeats[index],
         )
 
-    def to(self, device: torch.device) -> Source:
-        """Images and targets on another device."""
-        return replace(self, images=self.images.to(device), targets=self.targets.to(device))
+    def to(self, device: torch.device, stacks: dict[int, MappedImages] | None = None) -> Source:
+        """Images and targets on another device; sources that are given one `stacks` share there what they share."""
+        images = moved(self.images, device, {} if stacks is None else stacks)
+        return replace(self, images=images, targets=self.targets.to(device))
 
 
 @dataclass(frozen=True)

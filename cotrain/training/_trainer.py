@@ -16,7 +16,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cotrain.config import Config, NotIdentity
-from cotrain.data import Augmentation, Batch, Data, ImageRows, MixingConfig, MixingLoader, Source
+from cotrain.data import (
+    Augmentation,
+    Batch,
+    Data,
+    ImageRows,
+    MappedImages,
+    MixingConfig,
+    MixingLoader,
+    Source,
+    bytes_of,
+)
 from cotrain.errors import TrainingError
 from cotrain.models import MultiTaskModel
 from cotrain.resolve import AnyConfig, build
@@ -334,12 +344,13 @@ def resident(data: Data, device: torch.device) -> Mapping[str, Mapping[str, Mapp
     """The splits, with the training images on the GPU where they fill no more than a quarter of its free memory."""
     if device.type != "cuda":
         return data.splits
-    size = sum(source.images.numel() for held in data.splits["train"].values() for source in held.values())
+    size = bytes_of([source.images for held in data.splits["train"].values() for source in held.values()])
     if size > torch.cuda.mem_get_info(device)[0] / 4:
         log.info("%.1f GB of training images stay in main memory.", size / 1e9)
         return data.splits
+    stacks: dict[int, MappedImages] = {}
     train = {
-        task: {session: source.to(device) for session, source in sessions.items()}
+        task: {session: source.to(device, stacks) for session, source in sessions.items()}
         for task, sessions in data.splits["train"].items()
     }
     return {**data.splits, "train": train}

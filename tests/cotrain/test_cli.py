@@ -13,7 +13,7 @@ from cotrain.recipe import find_recipe
 from cotrain.training import TensorBoardSink, load
 
 TINY = Path(__file__).parents[1] / "tables" / "tiny.py"
-COMMANDS = ("run", "check", "key", "show", "enqueue", "work", "ls", "report", "db")
+COMMANDS = ("run", "check", "key", "show", "enqueue", "work", "ls", "report", "data", "db")
 
 
 @pytest.fixture

@@ -41,7 +41,10 @@ def _is_config(found: object) -> bool:
 def _fields(cls: type[Config]) -> str:
     """A config as people read it: its kind, what it is for, and each field with type, default and remark."""
     lines = [cls.kind, *("  " + line for line in (inspect.getdoc(cls) or "").splitlines())]
-    remarks = dict(re.findall(r"^    (\w+): .*  # (.*)$", inspect.getsource(cls), re.MULTILINE))
+    source = inspect.getsource(cls)
+    remarks = dict(re.findall(r"^    (\w+): .*  # (.*)$", source, re.MULTILINE))
+    for name, text in re.findall(r'^    (\w+): [^\n]*\n    """(.*?)"""', source, re.MULTILINE | re.DOTALL):
+        remarks[name] = " ".join(text.split())
     for name, field in cls.model_fields.items():
         bounds = [_bound(mark) for mark in field.metadata]
         kind = " ".join([_type(field.annotation), *(bound for bound in bounds if bound)])

@@ -187,7 +187,7 @@ def _fill(
                 for found in results:
                     if isinstance(found, DataError):
                         if damaged == "stop":
-                            raise found
+                            raise DataError(f'{found} Repair or remove it, or set damaged="skip".')
                         faults[number] = str(paths[number]), str(found)
                     else:
                         if not shape:

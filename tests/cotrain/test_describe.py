@@ -47,7 +47,9 @@ def test_types_bounds_and_remarks_read_as_in_a_config_file():
     assert lines["batch_size"] == "batch_size: int >= 1 = 64"
     assert lines["sessions"].startswith("sessions: 'rotation' | 'by_size' = 'rotation'  # ")
     # the remark below a field is told as one beside it
-    assert lines["ratios"].startswith("ratios: ((int >= 1, ((str, float >= 0 | str), ...)), ...) = ()  # (from epoch, (")
+    assert lines["ratios"].startswith(
+        "ratios: ((int >= 1, ((str, float >= 0 | str), ...)), ...) = ()  # (from epoch, ("
+    )
     assert lines["ratios"].endswith("that an entry leaves out rests until the next entry.")
     assert lines["main"].startswith("main: str required  # the task whose pass ")
     assert "    optimiser: config of any builder = AdamWConfig(" in describe("cotrain.training.trainer")

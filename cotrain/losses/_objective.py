@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Gt
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 
 Weight = Literal["learned"] | Annotated[float, Gt(0)]
 LEAST = math.exp(-10)
+
+
+def _not_learned(value: Any) -> Any:
+    if value == "learned":
+        raise PydanticCustomError(
+            "weight",
+            "cannot be 'learned': this likelihood says itself how much responses vary. Divided by a learnt variance it "
+            "is no likelihood any more, and where it is negative the weight would grow without bound. Give a number, "
+            "or take cotrain.losses.quasi_poisson (counts) or cotrain.losses.gaussian, whose weights can be learnt",
+        )
+    return value
+
+
+FixedWeight = Annotated[float, Gt(0), BeforeValidator(_not_learned)]
+"""The weight of a likelihood that has no free variance."""
 
 
 class Objective(nn.Module, ABC):
@@ -21,11 +39,15 @@ class Objective(nn.Module, ABC):
     `precision * exp(-s) * loss + s / 2` (Kendall, Gal & Cipolla 2018, CVPR, equations 7 and 10; `precision` is 1/2
     where the loss is a squared error or a deviance). At its optimum exp(s) is the mean loss (times 2 `precision`),
     whatever the unit of the targets. `LEAST` is added to the loss, so that s stays above -10 where a task is learnt
-    perfectly. With a fixed weight it is `weight * loss`.
+    perfectly; the weight is therefore bounded for every loss that is never negative. With a fixed weight it is
+    `weight * loss`.
+
+    `variance_name` is what exp(s) is called among the scores.
     """
 
     precision: ClassVar[float] = 1.0
     needs_positive_output: ClassVar[bool] = False
+    variance_name: ClassVar[str] = "variance"
 
     def __init__(self, weight: Weight) -> None:
         super().__init__()
@@ -34,8 +56,13 @@ class Objective(nn.Module, ABC):
             self.log_variance = nn.Parameter(torch.zeros(()))
 
     @abstractmethod
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The unweighted loss, mean over what is predicted: a scalar."""
+    def loss(self, output: Tensor, target: Tensor, session: str = "") -> Tensor:
+        """The unweighted loss, mean over what is predicted: a scalar.
+
+        Args:
+            output, target: Of one batch.
+            session: Whose parameters to use, where the objective has some of its own for each session.
+        """
 
     def weight(self) -> float | Tensor:
         """What the unweighted loss is multiplied by at present."""
@@ -50,6 +77,15 @@ class Objective(nn.Module, ABC):
             return self.fixed_weight * loss
         return self.weight() * (loss + LEAST) + self.log_variance / 2
 
-    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+    def forward(self, output: Tensor, target: Tensor, session: str = "") -> Tensor:
         """The term that is minimised."""
-        return self.weighted(self.loss(output, target))
+        return self.weighted(self.loss(output, target, session))
+
+    def parameters_as_scores(self) -> Iterator[tuple[str, float]]:
+        """What the objective has learnt, as what it is: (name, value) pairs for the scores, beside the weight.
+
+        A learned weight is told as the variance that it stands for, in squared units of the targets (a pure number
+        where the loss is one). Objectives with more parameters tell their median over neurons.
+        """
+        if self.fixed_weight is None:
+            yield self.variance_name, self.log_variance.detach().exp().item()

@@ -14,8 +14,11 @@ Scores = Iterator[tuple[str, float]]
 
 
 def classification_scores(output: Float[Tensor, "images classes"], labels: Int[Tensor, " images"]) -> Scores:
-    """`accuracy`: share of images whose highest class score is that of their label, 0 to 1."""
+    """`accuracy`: share of images whose highest class score is that of their label, 0 to 1; with more than 5 classes
+    also `top5`: share of those whose label's is among the 5 highest."""
     yield "accuracy", float((output.argmax(1) == labels).double().mean())
+    if output.shape[1] > 5:  # of 5 or fewer, it would always be 1
+        yield "top5", float((output.topk(5).indices == labels[:, None]).any(1).double().mean())
 
 
 def neural_scores(correlations: Float[Tensor, " neurons"]) -> Scores:

@@ -1,29 +1,49 @@
 """Backbones with taps, heads, and the model that joins them."""
 
-from cotrain.models._backbone import (
-    SmallCnnConfig,
-    TorchvisionBackboneConfig,
-    small_cnn,
-    tapped,
-    torchvision_backbone,
-)
+from cotrain.models._attention_readout import AttentionReadoutConfig, attention_readout
+from cotrain.models._backbone import tapped
+from cotrain.models._classifiers import ConvolutionalHeadConfig, DenseHeadConfig, convolutional_head, dense_head
+from cotrain.models._factorized_readout import FactorizedReadoutConfig, factorized_readout
 from cotrain.models._gaussian_readout import GaussianReadout, GaussianReadoutConfig, gaussian_readout
 from cotrain.models._heads import Head, LinearHeadConfig, RdmHeadConfig, linear_head, rdm_head
+from cotrain.models._point_pooled_readout import PointPooledReadoutConfig, point_pooled_readout
+from cotrain.models._readout import Readout
+from cotrain.models._se_core import SeCoreConfig, se_core
 from cotrain.models._shared_backbone import MultiTaskModel, SharedBackboneConfig, shared_backbone
+from cotrain.models._small_cnn import SmallCnnConfig, small_cnn
+from cotrain.models._taps import resolve_tap
+from cotrain.models._torchvision_backbone import TorchvisionBackboneConfig, torchvision_backbone
+from cotrain.models._weights import LoadReport, load_partial
 
 __all__ = [
+    "AttentionReadoutConfig",
+    "ConvolutionalHeadConfig",
+    "DenseHeadConfig",
+    "FactorizedReadoutConfig",
     "GaussianReadout",
     "GaussianReadoutConfig",
     "Head",
     "LinearHeadConfig",
+    "LoadReport",
     "MultiTaskModel",
+    "PointPooledReadoutConfig",
     "RdmHeadConfig",
+    "Readout",
+    "SeCoreConfig",
     "SharedBackboneConfig",
     "SmallCnnConfig",
     "TorchvisionBackboneConfig",
+    "attention_readout",
+    "convolutional_head",
+    "dense_head",
+    "factorized_readout",
     "gaussian_readout",
     "linear_head",
+    "load_partial",
+    "point_pooled_readout",
     "rdm_head",
+    "resolve_tap",
+    "se_core",
     "shared_backbone",
     "small_cnn",
     "tapped",

@@ -1,66 +1,15 @@
-"""Backbones: the trunk that tasks share, and how features are read from it at a tap."""
+"""What is asked of any backbone: its input channels, and its features at a tap."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
-from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from cotrain.config import Config
 from cotrain.errors import ModelError, did_you_mean
-
-Positive = Annotated[int, Ge(1)]
-
-
-class SmallCnnConfig(Config):
-    """A small convolutional network for CPUs and early visual areas; taps `layer1`, `layer2` and so on."""
-
-    kind: ClassVar[str] = "cotrain.models.small_cnn"
-    layers: Annotated[tuple[tuple[Positive, Positive, Positive], ...], MinLen(1)] = ((32, 5, 2), (64, 3, 2), (64, 3, 1))
-    """(channels, kernel size, stride) a layer."""
-    activation: Literal["relu", "elu"] = "relu"
-    input_channels: Literal[1, 3] = 1  # grey or colour; images of the other sort are converted
-
-
-class TorchvisionBackboneConfig(Config):
-    """A VGG or ResNet of torchvision without its classifier, initialised at random; taps by module path."""
-
-    kind: ClassVar[str] = "cotrain.models.torchvision_backbone"
-    name: str  # as in torchvision.models, for example "vgg11_bn" or "resnet18"
-
-
-def small_cnn(config: SmallCnnConfig) -> nn.Sequential:
-    """Convolution, batch norm and activation a layer."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    before = int(config.input_channels)
-    for number, (channels, kernel, stride) in enumerate(config.layers, start=1):
-        layers[f"layer{number}"] = nn.Sequential(
-            nn.Conv2d(before, channels, kernel, stride, kernel // 2, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.ReLU() if config.activation == "relu" else nn.ELU(),
-        )
-        before = channels
-    return nn.Sequential(layers)
-
-
-def torchvision_backbone(config: TorchvisionBackboneConfig) -> nn.Module:
-    """The network up to its classifier, which is left out.
-
-    Raises:
-        ModelError: torchvision has no VGG or ResNet of that name.
-    """
-    from torchvision.models import get_model, list_models
-
-    known = [name for name in list_models() if name.startswith(("vgg", "resnet", "resnext", "wide_resnet"))]
-    if config.name not in known:
-        raise ModelError(f"torchvision has no VGG or ResNet {config.name!r}.{did_you_mean(config.name, known)}")
-    network: nn.Module = get_model(config.name, weights=None)
-    setattr(network, "fc" if hasattr(network, "fc") else "classifier", nn.Identity())
-    return network
+from cotrain.models._channels_last import channels_last
 
 
 def input_channels(backbone: nn.Module) -> int:
@@ -84,7 +33,10 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
         taps: Module paths, as in `backbone.named_modules()`.
 
     Returns:
-        {tap: features}; of a module that the backbone uses several times, what it gives first.
+        {tap: features} as the modules give them: maps (images, channels, height, width), tokens of a ViT (images, 1 +
+        height * width, channels) with the class token first, or vectors (images, features). The maps of modules that
+        work on (images, height, width, channels), as in a Swin, are turned to channels first. Of a module that the
+        backbone uses several times, what it gives first.
 
     Raises:
         ModelError: A tap is no module of the backbone, or was not reached.
@@ -92,11 +44,13 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
     wanted, found = set(taps), dict[str, Tensor]()
     handles: list[RemovableHandle] = []
 
-    def keep(tap: str, output: Any) -> None:
+    def keep(tap: str, turn: bool, output: Any) -> None:
         if tap in found:
             return
         if not isinstance(output, Tensor):
             raise ModelError(f"the tap {tap!r} gives no features but a {type(output).__name__}; tap elsewhere.")
+        if turn and output.ndim == 4:
+            output = output.permute(0, 3, 1, 2)
         last = len(found) + 1 == len(wanted)
         found[tap] = output if last else output.clone()  # ResNets go on by adding to some outputs in place
         if last:
@@ -104,8 +58,10 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
 
     try:
         for tap in wanted:
-            module = find_tap(backbone, tap)
-            handles.append(module.register_forward_hook(lambda _m, _i, output, tap=tap: keep(tap, output)))
+            module, turn = find_tap(backbone, tap), channels_last(backbone, tap)
+            handles.append(
+                module.register_forward_hook(lambda _m, _i, output, tap=tap, turn=turn: keep(tap, turn, output))
+            )
         backbone(images)
     except _Reached:
         return found

@@ -1,4 +1,4 @@
-"""Batch norm with statistics of its own for each task.
+"""Batch norm with statistics of its own for each task, or frozen.
 
 Tasks that alternate show the backbone images of different brightness, contrast and content. A batch norm that they
 share is trained with the statistics of one task's batch and evaluated with a blend of all tasks': what was learnt and
@@ -48,11 +48,36 @@ class TaskBatchNorm(nn.Module):
 
 
 def per_task(network: nn.Module, tasks: Sequence[str]) -> None:
-    """Replace every batch norm of a network, in place."""
+    """Replace every batch norm of a network, in place; one without any (ConvNeXt, ViT, Swin) stays as it is."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):
                 setattr(parent, name, TaskBatchNorm(child, tasks))
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """A batch norm that training does not change: loaded statistics normalise, gain and bias get no gradient.
+
+    The names of its state are those of the batch norm that it stands for.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        self._parameters, self._buffers = norm._parameters, norm._buffers
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> FrozenBatchNorm:
+        """Stays in evaluation."""
+        return super().train(False)
+
+
+def freeze_norms(network: nn.Module) -> None:
+    """Replace every batch norm of a network, in place, by a frozen one."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, FrozenBatchNorm(child))
 
 
 def task_norms(network: nn.Module) -> list[TaskBatchNorm]:

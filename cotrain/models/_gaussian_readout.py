@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MinLen
 from jaxtyping import Float
+from pydantic import model_validator
 from torch import Tensor, nn
-from torch.nn.functional import grid_sample, softplus
 
-from cotrain.config import Config
-from cotrain.errors import ModelError, did_you_mean
-from cotrain.models._heads import Head
+from cotrain.config import AddedLater, Config
+from cotrain.models._cortical_places import CorticalPlaces, groups
+from cotrain.models._readout import Output, Readout, SessionPart, first_bias, inside, looked_up, map_shape, mean_l1
 from cotrain.tasks import SessionInfo, TaskInfo, require_kind
 
-Output = Literal["identity", "elu", "softplus"]
+Columns = Annotated[tuple[str, ...], MinLen(1)]
+Units = tuple[Annotated[int, Ge(1)], ...]
 
 
 class GaussianReadoutConfig(Config):
@@ -29,103 +30,123 @@ class GaussianReadoutConfig(Config):
     start_sigma: Annotated[float, Gt(0)] = 0.3  # standard deviation of the place, same unit
     feature_l1: Annotated[float, Ge(0)] = 0.0  # penalty: this times the mean over neurons of summed absolute weights
     output: Output = "identity"  # "elu" adds 1: positive, for spike counts; "identity" for standardised responses
+    location: Annotated[Literal["free", "predicted", "shared"], AddedLater(neutral="free")] = "free"
+    """A place for each neuron, or one predicted from cortical coordinates, or one for all neurons of a session."""
+    coordinates: Annotated[Columns, AddedLater(neutral=("x", "y"))] = ("x", "y")
+    """For "predicted": columns of the neurons' metadata; `start_range` has no effect then."""
+    hidden: Annotated[Units, AddedLater(neutral=(30,))] = (30,)  # for "predicted": units of each hidden layer
+    features: Annotated[Literal["own", "shared"], AddedLater(neutral="own")] = "own"
+    """Feature weights for each neuron, or those of its group, of all sessions, times a scale for each neuron."""
+    share_by: Annotated[str, AddedLater(neutral="")] = ""  # for "shared": neurons with equal metadata of this name
+
+    @model_validator(mode="after")
+    def _fits(self) -> GaussianReadoutConfig:
+        if (self.features == "shared") != bool(self.share_by):
+            raise ValueError(
+                "features='shared' needs share_by, the name of a column of the neurons' metadata, and features='own' "
+                f"none; found features={self.features!r}, share_by={self.share_by!r}"
+            )
+        return self
 
 
-class GaussianReadout(Head):
+class GaussianReadout(Readout):
     """One readout a session."""
 
     def __init__(self, task: TaskInfo, config: GaussianReadoutConfig, channels: int) -> None:
-        super().__init__()
-        self.positive_output = config.output != "identity"
-        self.readouts = nn.ModuleDict(
-            {_key(name): SessionReadout(session, config, channels) for name, session in task.sessions.items()}
+        super().__init__(
+            {name: SessionReadout(session, config, channels, name) for name, session in task.sessions.items()},
+            config.output,
         )
         self.feature_l1 = config.feature_l1
+        self.vectors: nn.Parameter | None = None
+        if config.features == "shared":
+            members, number = groups(task.sessions, config.share_by)
+            self.vectors = nn.Parameter(_first_weights(number, channels))
+            for name in task.sessions:
+                self._session(name).join(members[name])
 
-    def forward(
-        self, features: Float[Tensor, "images channels height width"], session: str
-    ) -> Float[Tensor, "images neurons"]:
-        """Predicted responses of a session's neurons, in the units of the training targets."""
-        return self._readout(session)(features)  # type: ignore[no-any-return]
+    def common(self, features: Float[Tensor, "images channels height width"]) -> Tensor | None:
+        """The feature vectors that neurons of all sessions share."""
+        return self.vectors
 
     def penalty(self, session: str) -> Tensor | None:
         """L1 norm of the feature weights, mean over neurons, times `feature_l1`."""
-        if not self.feature_l1:
-            return None
-        return self.feature_l1 * self._readout(session).weight.abs().sum(1).mean()
+        weights = self._session(session).weights(self.vectors)
+        return self.feature_l1 * mean_l1(weights) if self.feature_l1 else None
 
-    def _readout(self, session: str) -> SessionReadout:
-        if _key(session) not in self.readouts:
-            raise ModelError(f"The readout has no session {session!r}.{did_you_mean(session, list(self.readouts))}")
-        readout = self.readouts[_key(session)]
-        assert isinstance(readout, SessionReadout)
-        return readout
+    def _session(self, session: str) -> SessionReadout:
+        part = self.part(session)
+        assert isinstance(part, SessionReadout)
+        return part
 
 
-class SessionReadout(nn.Module):
+class SessionReadout(SessionPart):
     """The neurons of one session.
 
     In training a place is drawn for each neuron and image from its Gaussian, so that gradients reach pixels around;
-    in evaluation the mean is used. Initial outputs are the neurons' mean responses.
+    in evaluation the mean is used. Initial outputs are the neurons' mean responses, but for what small random feature
+    weights add.
     """
 
-    def __init__(self, session: SessionInfo, config: GaussianReadoutConfig, channels: int) -> None:
+    def __init__(self, session: SessionInfo, config: GaussianReadoutConfig, channels: int, name: str = "") -> None:
         super().__init__()
-        neurons = session.neurons
-        self.output: Output = config.output
-        self.mu = nn.Parameter(torch.empty(neurons, 2).uniform_(-config.start_range, config.start_range))
-        shape = {"isotropic": (neurons, 1), "uncorrelated": (neurons, 2), "full": (neurons, 2, 2)}[config.covariance]
+        self.neurons = session.neurons
+        self.output = config.output
+        rows = 1 if config.location == "shared" else self.neurons
+        self.cortical: CorticalPlaces | None = None
+        if config.location == "predicted":
+            self.cortical = CorticalPlaces(name, session, config.coordinates, config.hidden)
+        else:
+            self.mu = nn.Parameter(torch.empty(rows, 2).uniform_(-config.start_range, config.start_range))
+        shape = {"isotropic": (rows, 1), "uncorrelated": (rows, 2), "full": (rows, 2, 2)}[config.covariance]
         sigma = torch.full(shape, config.start_sigma)
         if config.covariance == "full":
-            sigma = config.start_sigma * torch.eye(2).repeat(neurons, 1, 1)
+            sigma = config.start_sigma * torch.eye(2).repeat(rows, 1, 1)
         self.sigma = nn.Parameter(sigma)
-        self.weight = nn.Parameter(torch.randn(neurons, channels) / math.sqrt(channels) * 0.1)
-        self.bias = nn.Parameter(_inverse(torch.tensor(session.mean_response), config.output))
+        if config.features == "own":
+            self.weight = nn.Parameter(_first_weights(self.neurons, channels))
+        else:
+            self.scale = nn.Parameter(torch.ones(self.neurons, 1))
+        self.bias = first_bias(session, config.output)
+
+    def join(self, members: Sequence[int]) -> None:
+        """Say which of the shared feature vectors is each neuron's."""
+        self.register_buffer("members", torch.tensor(members))
+
+    def weights(self, vectors: Tensor | None) -> Float[Tensor, "neurons channels"]:
+        """The feature weights of each neuron: its own, or its scale times the shared vector of its group."""
+        return self.weight if vectors is None else self.scale * vectors[self.get_buffer("members")]
 
     def places(self, images: int) -> Float[Tensor, "images neurons 2"]:
         """(x, y) in -1..1 for each image and neuron."""
-        # the gradient passes the clamp, or a place that a step led out of the image would stay there for ever
-        mu = self.mu + (self.mu.clamp(-1, 1) - self.mu).detach()
+        mu = inside(self.mu if self.cortical is None else self.cortical()).expand(self.neurons, -1)
         if not self.training:
             return mu.expand(images, -1, -1)
         noise = torch.randn(images, *mu.shape, device=mu.device, dtype=mu.dtype)
-        offset = torch.einsum("nij,bnj->bni", self.sigma, noise) if self.sigma.ndim == 3 else self.sigma * noise
+        if self.sigma.ndim == 3:
+            offset = torch.einsum("nij,bnj->bni", self.sigma.expand(self.neurons, -1, -1), noise)
+        else:
+            offset = self.sigma * noise
         return (mu + offset).clamp(-1, 1)
 
-    def forward(self, features: Float[Tensor, "images channels height width"]) -> Float[Tensor, "images neurons"]:
-        """Predicted responses."""
-        grid = self.places(len(features)).unsqueeze(2)
-        sampled = grid_sample(features, grid.to(features.dtype), align_corners=True).squeeze(3)
-        drive = torch.einsum("bcn,nc->bn", sampled, self.weight) + self.bias
-        if self.output == "elu":  # elu(drive) + 1 would round to 0 from -17 on
-            return torch.where(drive < 0, drive.clamp(-80, 0).exp(), drive + 1)
-        return softplus(drive.clamp_min(-80)) if self.output == "softplus" else drive
+    def drive(
+        self, features: Float[Tensor, "images channels height width"], common: Tensor | None
+    ) -> Float[Tensor, "images neurons"]:
+        """The features at each neuron's place times its weights."""
+        sampled = looked_up(features, self.places(len(features)))
+        return torch.einsum("bcn,nc->bn", sampled, self.weights(common))
 
 
 def gaussian_readout(task: TaskInfo, config: GaussianReadoutConfig, *, features: Sequence[int]) -> GaussianReadout:
-    """Head of a neural task, for feature maps of a shape (channels, height, width).
+    """Head of a neural task, for feature maps (channels, height, width) or tokens (tokens, channels) of a square grid.
 
     Raises:
-        ModelError: The task is of another kind, or the features are no maps.
+        ModelError: The task is of another kind, the features are neither, or the neurons' metadata lack what places
+            are predicted from or feature vectors are shared by.
     """
     require_kind(task, "neural", config)
-    if len(features) != 3:
-        raise ModelError(
-            f"{config.kind} needs feature maps (channels, height, width), the tap gives {tuple(features)}: tap earlier."
-        )
-    return GaussianReadout(task, config, features[0])
+    return GaussianReadout(task, config, map_shape(config.kind, features)[0])
 
 
-def _key(session: str) -> str:
-    """torch refuses an empty name."""
-    return session or "only"
-
-
-def _inverse(response: Tensor, output: Output) -> Tensor:
-    """The drive whose output is the given response."""
-    if output == "identity":
-        return response
-    response = response.clamp_min(1e-3)
-    if output == "softplus":
-        return response + torch.log(-torch.expm1(-response))
-    return torch.where(response < 1, torch.log(response), response - 1)
+def _first_weights(rows: int, channels: int) -> Tensor:
+    return torch.randn(rows, channels) / math.sqrt(channels) * 0.1

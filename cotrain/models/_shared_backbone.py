@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from cotrain.config import Config
 from cotrain.errors import ModelError, did_you_mean
-from cotrain.models._backbone import SmallCnnConfig, find_tap, input_channels, tapped
-from cotrain.models._batch_norm import activate, per_task, task_norms
+from cotrain.models._backbone import input_channels, tapped
+from cotrain.models._batch_norm import activate, freeze_norms, per_task, task_norms
 from cotrain.models._heads import Head
+from cotrain.models._small_cnn import SmallCnnConfig
+from cotrain.models._taps import resolve_tap
 from cotrain.resolve import AnyConfig, build, resolve
 from cotrain.seeds import derive_seed
 from cotrain.tasks import DataInfo, TaskConfig, TaskInfo
@@ -27,7 +29,8 @@ class SharedBackboneConfig(Config):
     kind: ClassVar[str] = "cotrain.models.shared_backbone"
     tasks: Annotated[tuple[TaskConfig, ...], MinLen(1)]
     backbone: AnyConfig = SmallCnnConfig()
-    batch_norm: Literal["per_task", "shared"] = "per_task"  # whose statistics normalise; gains and biases are shared
+    batch_norm: Literal["per_task", "shared", "frozen"] = "per_task"
+    """Whose statistics normalise; gains and biases are shared. `frozen`: loaded ones, with fixed gains and biases."""
 
 
 class ImageInput(nn.Module):
@@ -163,13 +166,16 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
                 setattr(module, "inplace", False)  # noqa: B010 - it would overwrite the features of a tap just before it
         if config.batch_norm == "per_task":
             per_task(backbone, names)
+        elif config.batch_norm == "frozen":
+            freeze_norms(backbone)
         channels = input_channels(backbone)
         inputs = {name: ImageInput(info.tasks[name], channels) for name in names}
-        heads, objectives = {}, {}
+        heads, objectives, taps = {}, {}, dict[str, str]()
         for task in config.tasks:
             known = info.task(task.name)
             _require_builders(task)
-            find_tap(backbone, task.tap)
+            taps[task.name] = resolve_tap(backbone, task.tap, (channels, *known.image_shape[1:]))
+            task = task.replace(tap=taps[task.name])
             shape = _feature_shape(backbone, inputs[task.name], known, task)
             generator.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
             heads[task.name] = head = build(task.head, known, features=shape)
@@ -179,7 +185,7 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
                     f"Task {task.name!r}: {task.objective.kind} needs positive predictions; give the head "
                     "output='elu' or 'softplus'."
                 )
-    return MultiTaskModel(backbone, {task.name: task.tap for task in config.tasks}, inputs, heads, objectives)
+    return MultiTaskModel(backbone, taps, inputs, heads, objectives)
 
 
 def _require_builders(task: TaskConfig) -> None:
@@ -199,10 +205,10 @@ def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task:
             features = tapped(backbone, entry(torch.zeros(1, *info.image_shape)), [task.tap])[task.tap]
     except ModelError as error:
         raise ModelError(f"Task {task.name!r}: {error}") from None
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError, ValueError) as error:  # a ViT asserts the size of its images
         raise ModelError(
             f"Task {task.name!r}: images of {info.image_shape} do not pass through the backbone up to {task.tap!r}: "
-            f"{error}"
+            f"{error}{' Set the image_size of the backbone.' if isinstance(error, AssertionError) else ''}"
         ) from None
     finally:
         backbone.train(was_training)

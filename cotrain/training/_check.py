@@ -78,7 +78,8 @@ def check(experiment: Experiment) -> Check:
             for _ in range(TRIES):
                 started = time.perf_counter()
                 objective = model.objectives[name]
-                loss: Tensor = objective.loss(model(images.to(device), name, session), targets.to(device))  # type: ignore[operator]
+                output = model(images.to(device), name, session)
+                loss: Tensor = objective.loss(output, targets.to(device), session)  # type: ignore[operator]
                 objective.weighted(loss).backward()  # type: ignore[operator]
                 value = loss.item()
                 times.append(time.perf_counter() - started)

@@ -61,7 +61,7 @@ def _task_scores(
     losses, correlations = [], []
     for session, source in sessions.items():
         output, targets = predict(model, source, task, session, device), source.targets.cpu()
-        losses.append(float(objective.loss(output, targets)))  # type: ignore[operator]
+        losses.append(float(objective.loss(output, targets, session)))  # type: ignore[operator]
         if source.kind == "classification":
             yield from (("", name, value) for name, value in classification_scores(output, targets))
         elif source.kind == "rdm":

@@ -275,7 +275,8 @@ class TrainingState:
             where = self.loader.state_dict().values()
             images = augment(images, derive_seed(self.seed, "augmentation", *where))
         objective = self.model.objectives[batch.task]
-        loss: Tensor = objective.loss(self.model(images, batch.task, batch.session), targets)  # type: ignore[operator]
+        output = self.model(images, batch.task, batch.session)
+        loss: Tensor = objective.loss(output, targets, batch.session)  # type: ignore[operator]
         objective.weighted(loss).backward()  # type: ignore[operator]
         # no .item() here: it would make the GPU wait in every step
         sums = self.sums[batch.task, batch.session]
@@ -304,7 +305,7 @@ class TrainingState:
                 )
 
     def _training_scores(self, epoch: int) -> list[Score]:
-        """The mean unweighted loss over the batches of the epoch, as they were met, and the weights of tasks."""
+        """The mean unweighted loss over the batches of the epoch, as they were met, and what objectives learnt."""
         self._require_finite(epoch)
         scores = []
         for task, sessions in self.splits["train"].items():
@@ -315,8 +316,10 @@ class TrainingState:
             total, count = (sum(values) for values in zip(*sums.values(), strict=True))
             if count:
                 scores.append(Score(epoch, task, "", "train", "loss", total / count))
-            weight = torch.as_tensor(self.model.objectives[task].weight()).item()  # type: ignore[operator]
-            scores.append(Score(epoch, task, "", "train", "weight", weight))
+            objective = self.model.objectives[task]
+            weight = torch.as_tensor(objective.weight()).item()  # type: ignore[operator]
+            learnt = [("weight", weight), *objective.parameters_as_scores()]  # type: ignore[operator]
+            scores += [Score(epoch, task, "", "train", name, value) for name, value in learnt]
         for sums_of_session in self.sums.values():
             sums_of_session.zero_()
         return scores

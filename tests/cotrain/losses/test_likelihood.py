@@ -8,18 +8,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
-from scipy.stats import poisson
+from scipy.stats import laplace as laplace_distribution
+from scipy.stats import norm, poisson
 from sklearn.metrics import mean_poisson_deviance, mean_squared_error
 
 from cotrain.errors import ModelError
 from cotrain.losses import (
     CrossEntropyConfig,
     GaussianConfig,
+    LaplaceConfig,
     QuasiPoissonConfig,
     cross_entropy,
     gaussian,
+    laplace,
     quasi_poisson,
 )
+from cotrain.losses._objective import LEAST
 from cotrain.tasks import KINDS, SessionInfo, TaskInfo
 
 FEW = settings(max_examples=25, deadline=None)
@@ -27,9 +31,10 @@ SEEDS = st.integers(0, 10_000)
 BUILDERS = {
     "cross_entropy": ("classification", cross_entropy, CrossEntropyConfig),
     "gaussian": ("neural", gaussian, GaussianConfig),
+    "laplace": ("neural", laplace, LaplaceConfig),
     "quasi_poisson": ("neural", quasi_poisson, QuasiPoissonConfig),
 }
-NEURAL = ("gaussian", "quasi_poisson")
+NEURAL = ("gaussian", "laplace", "quasi_poisson")
 
 
 def task(kind, lowest=0.0):
@@ -47,7 +52,7 @@ def pair(name, seed=0, images=7, neurons=4):
     rng = np.random.default_rng(seed)
     if name == "cross_entropy":
         return torch.tensor(rng.normal(0, 3, (images, neurons))), torch.tensor(rng.integers(0, neurons, images))
-    if name == "gaussian":
+    if name in ("gaussian", "laplace"):
         return torch.tensor(rng.normal(0, 3, (images, neurons))), torch.tensor(rng.normal(0, 3, (images, neurons)))
     return torch.tensor(rng.gamma(1, 4, (images, neurons)) + 1e-3), torch.tensor(
         rng.poisson(3.0, (images, neurons)) * 1.0
@@ -71,6 +76,31 @@ def test_cross_entropy_is_minus_the_mean_log_probability_of_the_label(seed):
 def test_the_gaussian_loss_is_the_mean_squared_error(seed):
     output, target = pair("gaussian", seed)
     assert value("gaussian", output, target) == pytest.approx(mean_squared_error(target, output), rel=1e-9)
+
+
+@FEW
+@given(seed=SEEDS)
+def test_the_laplace_loss_is_the_mean_absolute_error(seed):
+    output, target = pair("laplace", seed)
+    assert value("laplace", output, target) == pytest.approx((output - target).abs().mean().item(), rel=1e-9)
+
+
+@FEW
+@given(seed=SEEDS, s=st.floats(-4, 4))
+def test_with_a_learned_weight_the_terms_are_those_of_scipys_distributions_but_for_a_constant(seed, s):
+    """Gaussian: log(2 pi) / 2; Laplace: log(2) / 2; and `LEAST` times the weight."""
+    output, target = pair("gaussian", seed)
+    spread = math.exp(s / 2)
+    expected = {
+        "gaussian": -norm.logpdf(target, output, spread).mean() - math.log(2 * math.pi) / 2,
+        "laplace": -laplace_distribution.logpdf(target, output, spread / math.sqrt(2)).mean() - math.log(2) / 2,
+    }
+    for name, term in expected.items():
+        held = objective(name).double()
+        with torch.no_grad():
+            held.log_variance.fill_(s)
+        found = held(output, target).item() - LEAST * held.weight().item()
+        assert found == pytest.approx(term, rel=1e-6, abs=1e-9)
 
 
 @FEW
@@ -174,4 +204,4 @@ def test_responses_that_are_no_counts_are_refused_and_said_where():
 
 
 def test_only_counts_need_positive_predictions():
-    assert [objective(name).needs_positive_output for name in BUILDERS] == [False, False, True]
+    assert [objective(name).needs_positive_output for name in BUILDERS] == [False, False, False, True]

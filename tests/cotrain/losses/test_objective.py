@@ -12,11 +12,13 @@ from cotrain.errors import ConfigError
 from cotrain.losses import (
     CrossEntropyConfig,
     GaussianConfig,
+    LaplaceConfig,
     Objective,
     QuasiPoissonConfig,
     RdmMatchConfig,
     cross_entropy,
     gaussian,
+    laplace,
     quasi_poisson,
     rdm_match,
 )
@@ -33,7 +35,7 @@ LEARNED = {
 class Constant(Objective):
     """Its loss is its output."""
 
-    def loss(self, output, target):
+    def loss(self, output, target, session=""):
         return output
 
 
@@ -86,6 +88,41 @@ def test_the_weight_of_squared_errors_finds_the_variance_of_the_noise():
     s = settled(held, held.loss(torch.zeros_like(noise), noise).item())
     assert math.exp(s) == pytest.approx(0.25, rel=0.03)
     assert held.weight().item() == pytest.approx(1 / (2 * 0.25), rel=0.03)
+
+
+def noise_of(kind, images, neurons=5, scale=0.5):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(images)
+        one = torch.distributions.Laplace(0.0, scale) if kind == "laplace" else torch.distributions.Normal(0.0, scale)
+        return one.sample((images, neurons))
+
+
+@pytest.mark.parametrize(("kind", "variance"), [("gaussian", 0.25), ("laplace", 0.5)])
+@pytest.mark.parametrize("batch", [16, 64, 4000])
+def test_the_learnt_variance_is_that_of_the_noise_for_batches_of_any_size(kind, variance, batch):
+    # the predecessor, with sums instead of means, found 1000 times the variance for 1000 times the batch
+    builder, config = {"gaussian": (gaussian, GaussianConfig), "laplace": (laplace, LaplaceConfig)}[kind]
+    held = builder(
+        TaskInfo("neural", (1, 8, 8), (0.5,), (0.2,), (), {"": SessionInfo(5, (1.0,) * 5, 0.0, {})}), config()
+    )
+    noise = noise_of(kind, 8000)
+    optimiser = torch.optim.SGD(held.parameters(), lr=0.05)
+    for step in range(300):
+        part = noise[(step * batch + torch.arange(batch)) % len(noise)]
+        optimiser.zero_grad()
+        held(torch.zeros_like(part), part).backward()
+        optimiser.step()
+    assert dict(held.parameters_as_scores()) == {"variance": pytest.approx(variance, rel=0.12 if batch < 100 else 0.05)}
+
+
+def test_each_weight_is_logged_as_what_it_stands_for():
+    for name in LEARNED:
+        held = objective(name)
+        with torch.no_grad():
+            held.log_variance.fill_(math.log(2.5))
+        expected = "dispersion" if name == "quasi_poisson" else "variance"
+        assert dict(held.parameters_as_scores()) == {expected: pytest.approx(2.5)}
+        assert dict(objective(name, 0.3).parameters_as_scores()) == {}
 
 
 @pytest.mark.parametrize(("spread", "dispersion"), [(1, 1.03), (3, 3.1)])

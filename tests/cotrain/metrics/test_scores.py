@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from cotrain.metrics import classification_scores, neural_scores, neuron_correlations, rdm_scores
 from cotrain.tasks import KINDS, PRIMARY_METRIC
@@ -49,6 +49,28 @@ def test_accuracy_is_that_of_scikit_learn(seed, images):
     output, labels = rng.normal(0, 1, (images, 4)), rng.integers(0, 4, images)
     found = dict(classification_scores(torch.tensor(output), torch.tensor(labels)))
     assert found == {"accuracy": pytest.approx(accuracy_score(labels, output.argmax(1)))}
+
+
+@FEW
+@given(seed=SEEDS, images=st.integers(1, 40), classes=st.integers(2, 12))
+def test_top5_is_that_of_scikit_learn_and_only_given_where_it_says_something(seed, images, classes):
+    rng = np.random.default_rng(seed)
+    output, labels = rng.normal(0, 1, (images, classes)), rng.integers(0, classes, images)
+    found = dict(classification_scores(torch.tensor(output), torch.tensor(labels)))
+    if classes <= 5:
+        assert set(found) == {"accuracy"}
+        return
+    expected = top_k_accuracy_score(labels, output, k=5, labels=np.arange(classes))
+    assert found == {"accuracy": pytest.approx((output.argmax(1) == labels).mean()), "top5": pytest.approx(expected)}
+    assert found["top5"] >= found["accuracy"]
+
+
+def test_top5_counts_labels_among_the_five_highest():
+    output = torch.arange(7.0).expand(7, -1)  # class 6 is the highest, class 0 the lowest
+    assert dict(classification_scores(output, torch.arange(7))) == {
+        "accuracy": pytest.approx(1 / 7),
+        "top5": pytest.approx(5 / 7),
+    }
 
 
 @FEW

@@ -9,7 +9,7 @@ from torch import nn
 from cotrain import build
 from cotrain.losses import CrossEntropyConfig
 from cotrain.models import LinearHeadConfig, SharedBackboneConfig, SmallCnnConfig
-from cotrain.models._batch_norm import TaskBatchNorm, activate, per_task, task_norms
+from cotrain.models._batch_norm import FrozenBatchNorm, TaskBatchNorm, activate, freeze_norms, per_task, task_norms
 from cotrain.tasks import DataInfo, SessionInfo, TaskConfig, TaskInfo
 
 TASKS = ("objects", "v1")
@@ -169,3 +169,42 @@ def test_alone_or_beside_others_a_task_is_normalised_alike():
         torch.testing.assert_close(both(SEEN["v1"].sigmoid(), "v1"), single(SEEN["v1"].sigmoid(), "v1"), rtol=0, atol=0)
     single.eval(), both.eval()
     assert torch.equal(both(SEEN["v1"].sigmoid(), "v1"), single(SEEN["v1"].sigmoid(), "v1"))
+
+
+def test_a_frozen_norm_answers_in_training_as_in_evaluation_and_never_changes():
+    plain = network()
+    for seed in range(3):
+        plain(images(1.0, 2.0, seed=seed))
+    frozen = copy.deepcopy(plain)
+    freeze_norms(frozen)
+    assert list(frozen.state_dict()) == list(plain.state_dict())
+    before = {key: value.clone() for key, value in frozen.state_dict().items()}
+    trained = frozen.train()(images(3.0))
+    torch.testing.assert_close(trained, plain.eval()(images(3.0)), rtol=0, atol=0)
+    trained.square().mean().backward()
+    assert all(torch.equal(value, before[key]) for key, value in frozen.state_dict().items())
+    learning = {key for key, parameter in frozen.named_parameters() if parameter.requires_grad}
+    assert learning == {"0.weight", "0.bias"} and frozen[0].weight.grad is not None
+    assert frozen.training and not frozen[2].training
+
+
+def test_a_frozen_norm_loads_statistics_and_copies():
+    frozen, other = network(), network()
+    other(images(2.0))
+    freeze_norms(frozen)
+    frozen.load_state_dict(other.state_dict())
+    copied = copy.deepcopy(frozen).train()
+    assert torch.equal(copied(images()), other.eval()(images()))
+    assert isinstance(copied[2], FrozenBatchNorm)
+
+
+def test_a_model_with_frozen_norms_keeps_them_for_all_tasks():
+    built = model("frozen").train()
+    assert len(norms(built, FrozenBatchNorm)) == len(norms(built, nn.BatchNorm2d)) == 2
+    assert built.state_dict().keys() == model("shared").state_dict().keys()
+    before = {key: value.clone() for key, value in built.backbone.state_dict().items()}
+    for task in TASKS:
+        built(images(0.4, 0.1), task).sum().backward()
+    assert all(torch.equal(value, before[key]) for key, value in built.backbone.state_dict().items())
+    fixed = {key for key, parameter in built.named_parameters() if not parameter.requires_grad}
+    assert fixed == {f"backbone.layer{layer}.1.{name}" for layer in (1, 2) for name in ("weight", "bias")}

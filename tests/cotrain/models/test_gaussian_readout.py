@@ -241,3 +241,30 @@ def test_sessions_of_different_sizes_stand_side_by_side():
             ask()
     with pytest.raises(ModelError, match=r"no session ''. Known: monday, tuesday, wednesday"):
         head(maps(), "")
+
+
+def test_heads_made_before_other_locations_came_are_what_they_were():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = GaussianReadoutConfig(covariance="full", output="elu", feature_l1=0.3)
+        head = gaussian_readout(task(monday=(0.5, 1.5), tuesday=(0.0, 2.0, 7.5)), config, features=(4, 5, 7))
+        features = torch.randn(3, 4, 5, 7)
+        head(features, "monday")
+        sampled = head(features, "tuesday")[0].tolist()
+    names = [f"readouts.{day}.{part}" for day in ("monday", "tuesday") for part in ("mu", "sigma", "weight", "bias")]
+    state = head.state_dict()
+    assert list(state) == [name for name, _ in head.named_parameters()] == names
+    mu = [[-0.002246046205982566, 0.16093307733535767], [-0.24691355228424072, -0.22078171372413635]]
+    weight = [-0.04132343456149101, -0.039746832102537155, -0.04764175787568092, 0.018586069345474243]
+    assert state["readouts.monday.mu"].tolist() == mu
+    assert state["readouts.tuesday.weight"][0].tolist() == pytest.approx(weight, rel=1e-6)
+    assert sampled == pytest.approx([0.001050648745149374, 2.045483350753784, 7.442416667938232], rel=1e-5)
+    assert head.eval()(features, "tuesday")[0].tolist() == pytest.approx([0.000997069, 1.988669872, 7.494761467], 1e-5)
+    assert head.penalty("monday").item() == pytest.approx(0.05695734918117523, rel=1e-5)
+
+
+def test_keys_of_configs_without_the_later_fields_are_what_they_were():
+    fields = {"kind", "covariance", "start_range", "start_sigma", "feature_l1", "output"}
+    assert set(GaussianReadoutConfig().identity()) == fields
+    assert set(GaussianReadoutConfig(location="shared").identity()) == fields | {"location"}
+    assert set(GaussianReadoutConfig(hidden=(20,), coordinates=("x",)).identity()) == fields | {"hidden", "coordinates"}

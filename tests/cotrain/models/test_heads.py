@@ -77,7 +77,7 @@ def test_an_rdm_over_one_or_two_pooled_channels_is_refused(channels):
     rdm_head(task("rdm"), RdmHeadConfig(pool="flatten"), features=(channels, 4, 4))
 
 
-@pytest.mark.parametrize("shape", [(4,), (4, 6)])
+@pytest.mark.parametrize("shape", [(4,), (7, 6)])
 def test_a_readout_with_places_needs_maps(shape):
     with pytest.raises(ModelError, match=r"needs feature maps \(channels, height, width\).*tap earlier"):
         gaussian_readout(task("neural"), GaussianReadoutConfig(), features=shape)

@@ -16,7 +16,7 @@ from cotrain.data import Data, Source
 from cotrain.training import RunFolder, Score, evaluate, predict
 
 CPU = torch.device("cpu")
-METRICS = {"digits": ("accuracy", "loss"), "simulated_rdm": ("spearman", "pearson", "loss")}
+METRICS = {"digits": ("accuracy", "top5", "loss"), "simulated_rdm": ("spearman", "pearson", "loss")}
 NEURAL = ("correlation", "correlation_mean", "loss")
 
 
@@ -43,6 +43,7 @@ def reference(model, sources) -> dict[tuple[str, str, str], float]:
     digits = sources["digits"][""]
     logits, labels = outputs(model, digits, "digits", ""), digits.targets.numpy()
     found["digits", "", "accuracy"] = float((logits.argmax(1) == labels).mean())
+    found["digits", "", "top5"] = float((np.argsort(-logits)[:, :5] == labels[:, None]).any(1).mean())
     shares = np.exp(logits - logits.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
     found["digits", "", "loss"] = float(-np.log(shares[np.arange(len(labels)), labels]).mean())

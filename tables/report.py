@@ -15,7 +15,7 @@ from cotrain.resolve import build
 from cotrain.tables import queries
 from cotrain.tables.runs import Recipe, RecipeRun, Run, TrainedModel
 from cotrain.tasks import PRIMARY_METRIC, DataInfo
-from cotrain.training import load_state, predict
+from cotrain.training import load_state, predict, without_weights
 
 METRICS = tuple(PRIMARY_METRIC.values())
 
@@ -95,7 +95,7 @@ def load_trained(key: dict[str, Any]) -> Any:
     """The trained model of a run from the store, on the CPU, in evaluation mode; its data are not needed."""
     row = (TrainedModel() & key).fetch1()
     experiment = Run.load(key)
-    model = build(experiment.model, DataInfo.from_record(row["data_info"]), seed=experiment.seed)
+    model = build(without_weights(experiment.model), DataInfo.from_record(row["data_info"]), seed=experiment.seed)
     with row["state"].open(mode="rb") as file:
         model.load_state_dict(load_state(file)["model"])
     return model.eval()

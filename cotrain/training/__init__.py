@@ -21,7 +21,7 @@ from cotrain.training._optimisers import (
     parameter_groups,
     sgd,
 )
-from cotrain.training._run import RunResult, load, load_model, run
+from cotrain.training._run import RunResult, load, load_model, run, without_weights
 from cotrain.training._sinks import JournalSink, Score, ScoreSink, TensorBoardSink
 from cotrain.training._trainer import Fit, Trainer, TrainerConfig, trainer
 
@@ -58,4 +58,5 @@ __all__ = [
     "sgd",
     "teacher_responses",
     "trainer",
+    "without_weights",
 ]

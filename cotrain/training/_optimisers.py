@@ -47,11 +47,13 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     """Parameters with and without weight decay.
 
     Only weights of layers decay. Biases and gains of normalisations would lose their scale, a readout's places are
-    coordinates, and the learned weight of a task would be pulled to 1.
+    coordinates, and the learned weight of a task would be pulled to 1. Frozen parameters are in no group.
     """
     decays: list[nn.Parameter] = []
     stays: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:  # frozen
+            continue
         exempt = parameter.ndim <= 1 or name.startswith("objectives.") or name.endswith((".mu", ".sigma"))
         (stays if exempt else decays).append(parameter)
     return [{"params": decays, "weight_decay": weight_decay}, {"params": stays, "weight_decay": 0.0}]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cotrain.config import Config
 from cotrain.errors import CotrainError, RunFolderError
 from cotrain.models import MultiTaskModel
 from cotrain.recipe import Experiment
@@ -137,9 +138,18 @@ def load(path: str | Path) -> RunResult:
 
 def load_model(experiment: Experiment, info: DataInfo, weights: Path) -> MultiTaskModel:
     """The model of an experiment with stored weights: on the CPU, in evaluation mode; the data are not needed."""
-    model: MultiTaskModel = build(experiment.model, info, seed=experiment.seed)
+    model: MultiTaskModel = build(without_weights(experiment.model), info, seed=experiment.seed)
     model.load_state_dict(load_state(weights)["model"])
     return model.eval()
+
+
+def without_weights(config: Config) -> Config:
+    """The config of a model whose backbone starts at random: what it was loaded from may be gone by now."""
+    backbone = getattr(config, "backbone", None)
+    fields = {"weights": "", "reset": ()}
+    if not isinstance(backbone, Config) or not set(fields) <= set(type(backbone).model_fields):
+        return config
+    return config.replace(backbone=backbone.replace(**fields))
 
 
 def _frame(journal: Path) -> pd.DataFrame:

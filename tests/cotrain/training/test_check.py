@@ -10,7 +10,7 @@ import torch
 from cotrain import build
 from cotrain.data import JitterConfig, MixingConfig, MixingLoader
 from cotrain.errors import DataError, ModelError, TrainingError
-from cotrain.losses._likelihood import CrossEntropy
+from cotrain.losses._cross_entropy import CrossEntropy
 from cotrain.training import MonitorConfig, check, run
 
 
@@ -92,6 +92,6 @@ def test_a_model_that_does_not_fit_is_found(digits):
 
 
 def test_a_loss_that_is_no_number_is_found(digits, monkeypatch):
-    monkeypatch.setattr(CrossEntropy, "loss", lambda self, output, target: output.sum() * torch.nan)
+    monkeypatch.setattr(CrossEntropy, "loss", lambda self, output, target, session="": output.sum() * torch.nan)
     with pytest.raises(TrainingError, match="The loss of task 'digits' is nan in the first batch"):
         check(digits())

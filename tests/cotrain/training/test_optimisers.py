@@ -49,6 +49,13 @@ def test_every_parameter_stands_in_one_group(models):
         assert {"heads.simulated_v1.readouts.simulated1.mu", "heads.simulated_v1.readouts.simulated1.sigma"} <= rest
 
 
+def test_frozen_parameters_stand_in_no_group():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model[0].requires_grad_(False)
+    decays, stays = parameter_groups(model, 0.1)
+    assert [*decays["params"], *stays["params"]] == [model[1].weight, model[1].bias]
+
+
 def test_parameters_of_objectives_do_not_decay_whatever_their_shape():
     model = nn.ModuleDict({"objectives": nn.Linear(2, 2), "heads": nn.Linear(3, 3)})
     assert [[tuple(p.shape) for p in group["params"]] for group in parameter_groups(model, 0.1)] == [

@@ -16,7 +16,13 @@ from cotrain import Experiment, load, run
 from cotrain.data import ArraysConfig, LabelArrayConfig, MixingConfig
 from cotrain.errors import DataError, RunFolderError
 from cotrain.losses import CrossEntropyConfig
-from cotrain.models import LinearHeadConfig, SharedBackboneConfig, SmallCnnConfig
+from cotrain.models import (
+    LinearHeadConfig,
+    SharedBackboneConfig,
+    SmallCnnConfig,
+    TorchvisionBackboneConfig,
+    torchvision_backbone,
+)
 from cotrain.tasks import TaskConfig
 from cotrain.training import ScoreSink, TrainerConfig, load_state
 
@@ -177,6 +183,22 @@ def test_a_run_is_loaded_without_its_data(pictures, tmp_path, monkeypatch):
     assert_same_result(run(pictures[1], out=tmp_path / "run"), first)
     with pytest.raises(DataError, match=r"There is no data file .*pictures\.npz"):
         run(pictures[1], out=tmp_path / "other")
+
+
+def test_a_run_that_began_from_a_file_of_weights_is_loaded_without_it(pictures, tmp_path):
+    """And what was frozen is, to the last bit, what the file held."""
+    _, experiment = pictures
+    backbone = TorchvisionBackboneConfig(name="shufflenet_v2_x0_5", stem="small", input_channels=1)
+    start = torchvision_backbone(backbone).state_dict()
+    torch.save(start, tmp_path / "data" / "start.pt")
+    loaded = backbone.replace(weights="start.pt", freeze=("conv1", "stage2"))
+    task = experiment.model.tasks[0].replace(tap="stage3")
+    trained = run(experiment.vary("from a file", model={"backbone": loaded, "tasks": (task,)}), out=tmp_path / "run")
+    (tmp_path / "data" / "start.pt").unlink()
+    state = load(tmp_path / "run").model.backbone.state_dict()
+    assert torch.equal(state["conv1.0.weight"], start["conv1.0.weight"])
+    assert not torch.equal(state["stage3.0.branch2.0.weight"], start["stage3.0.branch2.0.weight"])
+    assert all(torch.equal(state[name], value) for name, value in trained.model.backbone.state_dict().items())
 
 
 def test_a_data_file_exchanged_under_the_same_name_is_refused(pictures, tmp_path, pull_plug, journal):

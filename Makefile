@@ -6,7 +6,7 @@ HOME_FOLDER := demo
 export COTRAIN_TEST_DATA
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fast lint wheel clean
+.PHONY: help demo test slow lint wheel clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -29,11 +29,11 @@ demo: $(VENV)/.package  ## install, train the digits recipe into an embedded dat
 	COTRAIN_HOME=$(HOME_FOLDER) $(BIN)/cotrain report digits_v1 --out $(HOME_FOLDER)/digits_v1.png
 	COTRAIN_HOME=$(HOME_FOLDER) $(BIN)/cotrain db stop
 
-test: $(VENV)/.development  ## install, run all tests
-	$(BIN)/python -m pytest
-
-fast: $(VENV)/.development  ## run the tests that take less than ten seconds each
+test: $(VENV)/.development  ## install, run the tests that take less than ten seconds each
 	$(BIN)/python -m pytest -m 'not slow'
+
+slow: $(VENV)/.development  ## run the other ones
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.development  ## style, format, types
 	$(BIN)/ruff check .

@@ -191,11 +191,10 @@ class TrainingState:
         self.base_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.step = 0
         self.history: list[Score] = []
-        self.sums = {
-            (task, session): torch.zeros(2, dtype=torch.float64, device=device)
-            for task, sessions in self.splits["train"].items()
-            for session in sessions
-        }
+        places = [(task, session) for task, sessions in self.splits["train"].items() for session in sessions]
+        # of the epoch so far: each loss is one addition on the device, counts are Python's
+        self.losses = {place: torch.zeros((), dtype=torch.float64, device=device) for place in places}
+        self.batches = dict.fromkeys(places, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """The one checkpoint object: plain values and tensors, readable with `weights_only=True`."""
@@ -207,7 +206,10 @@ class TrainingState:
             "optimiser": self.optimiser.state_dict(),
             "mixing": self.loader.state_dict(),
             "monitor": self.monitor.state_dict(),
-            "sums": [[task, session, value] for (task, session), value in self.sums.items()],
+            "sums": [
+                [task, session, torch.tensor([loss.item(), self.batches[task, session]], dtype=torch.float64)]
+                for (task, session), loss in self.losses.items()
+            ],
             "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
             "history": [list(score) for score in self.history],
         }
@@ -222,7 +224,8 @@ class TrainingState:
         self.loader.load_state_dict(state["mixing"])
         self.monitor.load_state_dict(state["monitor"])
         for task, session, value in state["sums"]:
-            self.sums[task, session].copy_(value)
+            self.losses[task, session].copy_(value[0])
+            self.batches[task, session] = int(value[1])
         torch.set_rng_state(state["random"]["cpu"])
         if state["random"]["cuda"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
@@ -279,9 +282,8 @@ class TrainingState:
         loss: Tensor = objective.loss(output, targets, batch.session)  # type: ignore[operator]
         objective.weighted(loss).backward()  # type: ignore[operator]
         # no .item() here: it would make the GPU wait in every step
-        sums = self.sums[batch.task, batch.session]
-        sums[0] += loss.detach()
-        sums[1] += 1
+        self.losses[batch.task, batch.session].add_(loss.detach())
+        self.batches[batch.task, batch.session] += 1
 
     def _optimiser_step(self, seen: set[tuple[str, str]]) -> None:
         penalties = [self.model.heads[task].penalty(session) for task, session in sorted(seen)]  # type: ignore[operator]
@@ -297,8 +299,8 @@ class TrainingState:
 
     def _require_finite(self, epoch: int) -> None:
         """Before each checkpoint: those of a lost model must not push out the good ones."""
-        for (task, _), sums in self.sums.items():
-            if not math.isfinite(sums[0].item()):
+        for (task, _), loss in self.losses.items():
+            if not math.isfinite(loss.item()):
                 raise TrainingError(
                     f"The loss of task {task!r} is not finite in epoch {epoch}. Earlier checkpoints are kept. "
                     "Lower the learning rate, or set clip_norm."
@@ -309,7 +311,7 @@ class TrainingState:
         self._require_finite(epoch)
         scores = []
         for task, sessions in self.splits["train"].items():
-            sums = {session: self.sums[task, session].tolist() for session in sessions}
+            sums = {session: (self.losses[task, session].item(), self.batches[task, session]) for session in sessions}
             for session, (total, count) in sums.items():
                 if session and count:
                     scores.append(Score(epoch, task, session, "train", "loss", total / count))
@@ -320,8 +322,9 @@ class TrainingState:
             weight = torch.as_tensor(objective.weight()).item()  # type: ignore[operator]
             learnt = [("weight", weight), *objective.parameters_as_scores()]  # type: ignore[operator]
             scores += [Score(epoch, task, "", "train", name, value) for name, value in learnt]
-        for sums_of_session in self.sums.values():
-            sums_of_session.zero_()
+        for place, loss_sum in self.losses.items():
+            loss_sum.zero_()
+            self.batches[place] = 0
         return scores
 
     def _validate(self, epoch: int) -> list[Score]:

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from cotrain.data._image_files import ImageFiles
-from cotrain.data.recordings._npy import read_npy
+from cotrain.data._image_files import ImageFiles, Preparation, channels_of, picture
 from cotrain.data.recordings._recording import Recording, StoredImages
 from cotrain.errors import DataError
 
@@ -76,21 +74,7 @@ def _allocated(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def _picture(images: NDArray[np.uint8] | StoredImages | ImageFiles, position: int) -> NDArray[np.uint8]:
     """uint8 (height, width) grey or (height, width, 3)."""
     if not isinstance(images, ImageFiles):
-        row: NDArray[np.uint8] = images[position]
-        return row
+        return np.asarray(images[position])
     path = images.paths[position]
-    try:
-        if path.suffix.lower() == ".npy":
-            array = read_npy(path)
-        else:
-            with Image.open(path) as image:
-                if image.mode.startswith(("I", "F")):
-                    raise DataError(f"{path} has more than 8 bits a channel. Convert it to 8 bits.")
-                array = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    except DataError:
-        raise
-    except Exception as error:  # decoders fail in any way on damaged bytes
-        raise DataError(f"{path} cannot be read: {error or type(error).__name__}") from None
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
-        raise DataError(f"{path} must be uint8 (height, width[, 3]), found {array.dtype} {array.shape}.")
-    return np.asarray(array, np.uint8)
+    found = picture(path, Preparation(channels=channels_of(path)))
+    return found[0] if len(found) == 1 else np.ascontiguousarray(found.transpose(1, 2, 0))

@@ -160,7 +160,7 @@ def _inspect_recording(path: Path, recording: Recording, near: int) -> Inspectio
 def _repeats(session: Session) -> str:
     if session.responses.ndim == 2:
         return "averaged"
-    counts = (~np.isnan(session.responses)).any(2).sum(1)
+    counts = session.repeats
     return f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()}-{counts.max()}"
 
 

@@ -192,7 +192,9 @@ def _fill(
                     else:
                         if not shape:
                             shape = found.shape
-                            pixels = _allocated(own, (len(paths), *shape)) if storage == "memory_map" else None
+                            pixels = (
+                                allocated(own / "images.npy", (len(paths), *shape)) if storage == "memory_map" else None
+                            )
                         if found.shape != shape:
                             raise DataError(
                                 f"{paths[number]} is {found.shape[1]}x{found.shape[2]} pixels, those before it "
@@ -254,9 +256,8 @@ def _decoder(preparation: Preparation) -> Callable[[list[Path]], list[NDArray[np
     return decoded
 
 
-def _allocated(folder: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
+def allocated(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
     """A memory map whose disk space is taken now: a disk that is full later would kill the process by SIGBUS."""
-    path = folder / "images.npy"
     mapped = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):  # not on macOS
         with path.open("r+b") as file:

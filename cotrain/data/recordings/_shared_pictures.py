@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cotrain.data._image_cache import allocated
 from cotrain.data._image_files import ImageFiles, Preparation, channels_of, picture
 from cotrain.data.recordings._recording import Recording, StoredImages
 from cotrain.errors import DataError
@@ -45,7 +45,7 @@ def write_pictures(recording: Recording, path: Path) -> tuple[dict[str, list[int
             picture = _picture(images, position)
             where = f"session {name}, stimulus {stimulus}" + (f" ({file})" if file else "")
             if pixels is None:
-                pixels = _allocated(path, (len(row_of), *picture.shape))
+                pixels = allocated(path, (len(row_of), *picture.shape))
             if picture.shape != pixels.shape[1:]:
                 raise DataError(
                     f"{where}: a picture of shape {picture.shape}, but the first is {pixels.shape[1:]}. All pictures "
@@ -60,15 +60,6 @@ def write_pictures(recording: Recording, path: Path) -> tuple[dict[str, list[int
     if isinstance(pixels, np.memmap):
         pixels.flush()
     return rows, None if pixels is None else pixels.shape
-
-
-def _allocated(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A memory map whose disk space is taken now: a disk that is full later would kill the process."""
-    mapped = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-    if hasattr(os, "posix_fallocate"):  # not on macOS
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return mapped
 
 
 def _picture(images: NDArray[np.uint8] | StoredImages | ImageFiles, position: int) -> NDArray[np.uint8]:

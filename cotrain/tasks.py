@@ -16,13 +16,14 @@ from cotrain.config import Config
 from cotrain.errors import DataError, ModelError, did_you_mean
 from cotrain.resolve import AnyConfig
 
-Kind = Literal["classification", "neural", "rdm"]
+Kind = Literal["classification", "neural", "rdm", "manifolds"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 PRIMARY_METRIC: Mapping[str, str] = {
     "classification": "accuracy",
     "neural": "correlation",
     "rdm": "spearman",
+    "manifolds": "capacity",
 }
 """The metric of each kind that stands for a task where one number is wanted; all are better when larger."""
 

@@ -32,9 +32,11 @@ class Source:
     Args:
         kind: The task's kind, which says what the targets are.
         images: uint8 (stimuli, channels, height, width), in memory or read when a batch needs them.
-        targets: classification: int64 (stimuli,); neural: float32 (stimuli, neurons), mean over repeats, NaN where
-            a neuron was not recorded; rdm: float32 (stimuli, stimuli), dissimilarities.
-        class_names: Of a classification.
+        targets: classification and manifolds: int64 (stimuli,); neural: float32 (stimuli, neurons), mean over repeats,
+            NaN where a neuron was not recorded; rdm: float32 (stimuli, stimuli), dissimilarities; or among `groups`.
+        class_names: Of a classification, or of manifolds.
+        groups: Of an rdm task whose RDM is among the mean representations of groups of stimuli: int64 (stimuli,), for
+            each stimulus the row of `targets`, which is float32 (groups, groups) then.
         repeats: Of a neural task, where known: float32 (stimuli, repeats, neurons) in the units of the targets, NaN
             where a repeat is missing.
         unit: Of a neural task's targets.
@@ -45,6 +47,7 @@ class Source:
     images: Images
     targets: Tensor
     class_names: tuple[str, ...] = ()
+    groups: Tensor | None = None
     repeats: Tensor | None = None
     unit: str = ""
     neuron_metadata: Mapping[str, tuple[str, ...] | tuple[float, ...]] = field(default_factory=dict)
@@ -165,7 +168,7 @@ def _check_source(source: Source, where: str) -> None:
         raise DataError(f"{where}: this split is empty. Give it a larger share, or more stimuli.")
     if len(targets) != len(images):
         raise DataError(f"{where}: {len(images)} images but {len(targets)} targets. Each image needs one.")
-    if kind == "classification":
+    if kind in ("classification", "manifolds"):
         if targets.dtype != torch.int64 or targets.ndim != 1:
             raise DataError(f"{where}: labels must be int64 (stimuli,), found {targets.dtype} {tuple(targets.shape)}.")
         low, high, classes = int(targets.min()), int(targets.max()), len(source.class_names)

@@ -45,6 +45,9 @@ DEVELOPMENT = [
     "build>=1.2",  # make wheel
 ]
 
+# of the tasks' gradients; each release changes names
+WEIGHTING = ["torchjd>=0.18,<0.19"]
+
 setup(
     name="cotrain",
     version=VERSION,
@@ -58,6 +61,6 @@ setup(
     package_dir={"cotrain": "cotrain", "cotrain.tables": "tables", "cotrain.recipes": "recipes"},
     package_data={"cotrain": ["py.typed"]},
     install_requires=DEPENDENCIES,
-    extras_require={"dev": DEVELOPMENT},
+    extras_require={"dev": [*DEVELOPMENT, *WEIGHTING], "weighting": WEIGHTING},
     entry_points={"console_scripts": ["cotrain=cotrain.cli:main"]},
 )

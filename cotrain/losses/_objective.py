@@ -47,6 +47,7 @@ class Objective(nn.Module, ABC):
 
     precision: ClassVar[float] = 1.0
     needs_positive_output: ClassVar[bool] = False
+    may_be_negative: ClassVar[bool] = False  # its unweighted loss
     variance_name: ClassVar[str] = "variance"
 
     def __init__(self, weight: Weight) -> None:

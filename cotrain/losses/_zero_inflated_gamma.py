@@ -63,6 +63,7 @@ class ZeroInflatedGamma(Objective):
     """
 
     needs_positive_output: ClassVar[bool] = True
+    may_be_negative: ClassVar[bool] = True  # a density may be larger than 1
 
     def __init__(self, weight: float, sessions: dict[str, SessionInfo]) -> None:
         super().__init__(weight)

@@ -18,7 +18,8 @@ from cotrain.resolve import build
 from cotrain.seeds import derive_seed
 from cotrain.tasks import DataInfo
 from cotrain.training._checkpoint import RunFolder
-from cotrain.training._trainer import Trainer, TrainingState, own_randomness, pick_device
+from cotrain.training._device import own_randomness, pick_device
+from cotrain.training._trainer import Trainer, TrainingState
 
 TRIES = 3
 

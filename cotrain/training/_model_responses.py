@@ -20,8 +20,8 @@ from cotrain.resolve import AnyConfig, build
 from cotrain.seeds import derive_seed
 from cotrain.settings import home_folder
 from cotrain.tasks import SPLITS, TaskInfo
+from cotrain.training._device import pick_device
 from cotrain.training._run import RunResult, load
-from cotrain.training._trainer import pick_device
 
 RunKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 BATCH = 256

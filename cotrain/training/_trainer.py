@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -15,27 +15,26 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 from tqdm import tqdm
 
-from cotrain.config import Config, NotIdentity
+from cotrain.config import AddedLater, Config, NotIdentity
 from cotrain.data import (
     Augmentation,
     Batch,
     Data,
-    ImageRows,
-    MappedImages,
     MixingConfig,
     MixingLoader,
-    Source,
-    bytes_of,
 )
 from cotrain.errors import TrainingError
 from cotrain.models import MultiTaskModel
 from cotrain.resolve import AnyConfig, build
 from cotrain.seeds import derive_seed
 from cotrain.training._checkpoint import RunFolder, load_state
+from cotrain.training._device import own_randomness, pick_device, reading_threads, resident
 from cotrain.training._evaluation import evaluate
+from cotrain.training._finite import not_finite
 from cotrain.training._monitor import Monitor, MonitorConfig
 from cotrain.training._optimisers import AdamWConfig, CosineConfig, RateSchedule
 from cotrain.training._sinks import Score, ScoreSink
+from cotrain.training._task_gradients import task_gradients
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +50,10 @@ class TrainerConfig(Config):
     monitor: MonitorConfig = MonitorConfig()
     augmentation: tuple[tuple[str, AnyConfig], ...] = ()  # (task, config) for tasks whose training images are varied
     clip_norm: Annotated[float, Gt(0)] | None = None  # largest norm of the summed gradient of a group; None: any
+    weighting: Annotated[AnyConfig | None, AddedLater(neutral=None)] = None
+    """Of the tasks' gradients in the backbone, on top of the objectives' weights; None: each counts 1."""
+    gradient_scores: Annotated[bool, AddedLater(neutral=False)] = False
+    """Whether norms of the tasks' gradients, and cosine and norm ratio of each pair, are among the scores."""
     device: Annotated[str, NotIdentity()] = "auto"  # "auto" is a GPU where there is one; or "cpu", "cuda:1" ...
     checkpoint_steps: Annotated[int, Ge(0), NotIdentity()] = 0
     """Besides each epoch's end, a checkpoint is written every so many optimiser steps; 0: not."""
@@ -123,40 +126,6 @@ def trainer(config: TrainerConfig) -> Trainer:
     return Trainer(config)
 
 
-def pick_device(name: str) -> torch.device:
-    """The device that a config means.
-
-    Raises:
-        TrainingError: There is none of that name here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        known = device.type in ("cpu", "cuda")
-    except RuntimeError:
-        known = False
-    if not known:
-        raise TrainingError(f"There is no device {name!r}; write 'auto', 'cpu', 'cuda' or 'cuda:0'.")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise TrainingError(f"Device {name!r} was asked for, but torch finds no CUDA GPU here. Use 'auto' or 'cpu'.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise TrainingError(f"Device {name!r} was asked for, but there are {torch.cuda.device_count()} GPUs here.")
-    return device
-
-
-@contextmanager
-def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators (dropout, sampled readouts) for training, and give the caller's back after."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed the caller's other GPUs
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
 class TrainingState:
     """Everything that changes while training: together, one checkpoint."""
 
@@ -185,6 +154,9 @@ class TrainingState:
             raise TrainingError(f"augmentation names tasks that the data lack: {', '.join(sorted(unknown))}.")
         if len(self.augmentation) < len(config.augmentation):
             raise TrainingError("augmentation names a task twice; only one of its entries would be used.")
+        self.gradients = task_gradients(
+            config.weighting, model, list(data.info.tasks), main=config.mixing.main, scores=config.gradient_scores
+        )
         self.seed = seed
         self.steps_an_epoch = self.loader.schedule.main_batches
         self.rate: RateSchedule = build(config.schedule, config.epochs * self.steps_an_epoch)
@@ -206,6 +178,7 @@ class TrainingState:
             "optimiser": self.optimiser.state_dict(),
             "mixing": self.loader.state_dict(),
             "monitor": self.monitor.state_dict(),
+            "gradients": None if self.gradients is None else self.gradients.state_dict(),
             "sums": [
                 [task, session, torch.tensor([loss.item(), self.batches[task, session]], dtype=torch.float64)]
                 for (task, session), loss in self.losses.items()
@@ -223,6 +196,8 @@ class TrainingState:
         self.optimiser.load_state_dict(state["optimiser"])
         self.loader.load_state_dict(state["mixing"])
         self.monitor.load_state_dict(state["monitor"])
+        if self.gradients is not None:
+            self.gradients.load_state_dict(state["gradients"])
         for task, session, value in state["sums"]:
             self.losses[task, session].copy_(value[0])
             self.batches[task, session] = int(value[1])
@@ -280,12 +255,18 @@ class TrainingState:
         objective = self.model.objectives[batch.task]
         output = self.model(images, batch.task, batch.session)
         loss: Tensor = objective.loss(output, targets, batch.session)  # type: ignore[operator]
-        objective.weighted(loss).backward()  # type: ignore[operator]
+        term: Tensor = objective.weighted(loss)  # type: ignore[operator]
+        if self.gradients is None:
+            term.backward()
+        else:
+            self.gradients.backward(batch.task, term)
         # no .item() here: it would make the GPU wait in every step
         self.losses[batch.task, batch.session].add_(loss.detach())
         self.batches[batch.task, batch.session] += 1
 
     def _optimiser_step(self, seen: set[tuple[str, str]]) -> None:
+        if self.gradients is not None:
+            self.gradients.join()
         penalties = [self.model.heads[task].penalty(session) for task, session in sorted(seen)]  # type: ignore[operator]
         if known := [penalty for penalty in penalties if penalty is not None]:
             torch.stack(known).sum().backward()
@@ -299,17 +280,14 @@ class TrainingState:
 
     def _require_finite(self, epoch: int) -> None:
         """Before each checkpoint: those of a lost model must not push out the good ones."""
-        for (task, _), loss in self.losses.items():
+        for (task, session), loss in self.losses.items():
             if not math.isfinite(loss.item()):
-                raise TrainingError(
-                    f"The loss of task {task!r} is not finite in epoch {epoch}. Earlier checkpoints are kept. "
-                    "Lower the learning rate, or set clip_norm."
-                )
+                raise TrainingError(not_finite(self.model, task, session, epoch, self.history))
 
     def _training_scores(self, epoch: int) -> list[Score]:
         """The mean unweighted loss over the batches of the epoch, as they were met, and what objectives learnt."""
         self._require_finite(epoch)
-        scores = []
+        scores, means = [], dict[str, float]()
         for task, sessions in self.splits["train"].items():
             sums = {session: (self.losses[task, session].item(), self.batches[task, session]) for session in sessions}
             for session, (total, count) in sums.items():
@@ -317,11 +295,15 @@ class TrainingState:
                     scores.append(Score(epoch, task, session, "train", "loss", total / count))
             total, count = (sum(values) for values in zip(*sums.values(), strict=True))
             if count:
-                scores.append(Score(epoch, task, "", "train", "loss", total / count))
+                means[task] = total / count
+                scores.append(Score(epoch, task, "", "train", "loss", means[task]))
             objective = self.model.objectives[task]
             weight = torch.as_tensor(objective.weight()).item()  # type: ignore[operator]
             learnt = [("weight", weight), *objective.parameters_as_scores()]  # type: ignore[operator]
             scores += [Score(epoch, task, "", "train", name, value) for name, value in learnt]
+        if self.gradients is not None:
+            told = self.gradients.end_epoch(means, pairs=self.config.gradient_scores)
+            scores += [Score(epoch, task, "", "train", metric, value) for task, metric, value in told]
         for place, loss_sum in self.losses.items():
             loss_sum.zero_()
             self.batches[place] = 0
@@ -335,28 +317,3 @@ class TrainingState:
         for sink in sinks:
             sink.epoch(epoch, scores, seconds)
         self.folder.save_checkpoint(self.step, self.state_dict())
-
-
-def reading_threads(sources: Mapping[str, Mapping[str, Source]], device: torch.device) -> int:
-    """How many threads are to read batches ahead: many where files are decoded, none where a batch is a mere copy."""
-    images = [source.images for held in sources.values() for source in held.values()]
-    decoding = max((held.stack.workers for held in images if isinstance(held, ImageRows)), default=0)
-    # a GPU computes while the copies for it are made; a CPU that computes itself has no thread to spare
-    copying = 2 if device.type == "cuda" and any(held.device.type == "cpu" for held in images) else 0
-    return max(decoding, copying)
-
-
-def resident(data: Data, device: torch.device) -> Mapping[str, Mapping[str, Mapping[str, Source]]]:
-    """The splits, with the training images on the GPU where they fill no more than a quarter of its free memory."""
-    if device.type != "cuda":
-        return data.splits
-    size = bytes_of([source.images for held in data.splits["train"].values() for source in held.values()])
-    if size > torch.cuda.mem_get_info(device)[0] / 4:
-        log.info("%.1f GB of training images stay in main memory.", size / 1e9)
-        return data.splits
-    stacks: dict[int, MappedImages] = {}
-    train = {
-        task: {session: source.to(device, stacks) for session, source in sessions.items()}
-        for task, sessions in data.splits["train"].items()
-    }
-    return {**data.splits, "train": train}

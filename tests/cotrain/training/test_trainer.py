@@ -14,7 +14,8 @@ from cotrain.data import MixingConfig, MixingLoader
 from cotrain.errors import DataError, TrainingError
 from cotrain.seeds import derive_seed
 from cotrain.training import AdamWConfig, CosineConfig, MonitorConfig, RunFolder, ScoreSink, SgdConfig, load_state
-from cotrain.training._trainer import TrainingState, pick_device
+from cotrain.training._device import pick_device
+from cotrain.training._trainer import TrainingState
 
 
 def equal_states(found, wanted) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cotrain.analysis import overview_figure
+from cotrain.analysis import overview_figure, paired_differences
 from cotrain.dissimilarity import pairs, rdm
 from cotrain.errors import DatabaseError
 from cotrain.resolve import build
@@ -17,11 +17,17 @@ from cotrain.tables.runs import Recipe, RecipeRun, Run, TrainedModel
 from cotrain.tasks import PRIMARY_METRIC, DataInfo
 from cotrain.training import load_state, predict, without_weights
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 METRICS = tuple(PRIMARY_METRIC.values())
 
 
-def text(recipe: str) -> str:
-    """Question, table of primary test scores (mean over seeds) and the query that made it."""
+def text(recipe: str, *, baseline: str | None = None) -> str:
+    """Question, table of primary test scores (mean over seeds) and the query that made it.
+
+    With a `baseline` (the label of an experiment) also how the others differ from it, seed by seed.
+    """
     scores = queries.held_out_scores(queries.runs(recipe=recipe), recipe=recipe)
     if not len(scores):
         raise DatabaseError(
@@ -34,12 +40,14 @@ def text(recipe: str) -> str:
     mean = mean.loc[[label for label in queries.labels(recipe) if label in mean.index]]
     mean.index.name = mean.columns.name = None
     question = (Recipe() & {"recipe": recipe}).fetch1("question")
+    differences = [] if baseline is None else ["", *_differences(shown, list(mean.index), baseline)]
     return "\n".join(
         [
             question,
             "",
             "Test scores of the epoch that validation chose, mean over seeds:",
             mean.to_string(float_format="{:.3f}".format, na_rep="-"),
+            *differences,
             "",
             "The query:",
             "    from cotrain.tables.runs import RecipeRun, TrainedModel",
@@ -47,6 +55,27 @@ def text(recipe: str) -> str:
             '    (TrainedModel.Score & {"split": "test", "session": ""}) * runs',
         ]
     )
+
+
+def _differences(shown: pd.DataFrame, labels: list[str], baseline: str) -> list[str]:
+    in_order = shown.assign(place=shown.label.map({label: place for place, label in enumerate(labels)}))
+    in_order = in_order.sort_values(["place", "column", "seed"]).rename(columns={"column": "score"})
+    found = paired_differences(in_order, baseline)
+    if not len(found):
+        return [f"No other experiment shares a score and a seed with {baseline!r}."]
+    found["text"] = [
+        f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+        if row.seeds > 1
+        else f"{row.difference:+.3f} [1 seed]"
+        for row in found.itertuples()
+    ]
+    table = found.pivot_table(index="label", columns="score", values="text", aggfunc="first", sort=False)
+    table.insert(0, "seeds", found.groupby("label").seeds.min())
+    table.index.name = table.columns.name = None
+    return [
+        f"Difference from {baseline!r} within each seed: mean over seeds and its 95 % interval (Student's t):",
+        table.to_string(na_rep="-"),
+    ]
 
 
 def draw(recipe: str, path: Path) -> None:

@@ -3,6 +3,7 @@
 from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
+from cotrain.analysis._paired import paired_differences
 
 __all__ = [
     "Copies",
@@ -12,4 +13,5 @@ __all__ = [
     "inspect_data",
     "inspection_figure",
     "overview_figure",
+    "paired_differences",
 ]

@@ -105,9 +105,17 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("--where", action="append", default=[], metavar="PATH=VALUE", help=only)
     ls.add_argument("--csv", action="store_true", help="as comma-separated values, with whole keys")
 
-    report = add("report", database.report, "print a recipe's test scores and draw its curves and RDMs", "digits_v1")
+    report = add(
+        "report",
+        database.report,
+        "print a recipe's test scores and draw its curves and RDMs",
+        "digits_v1 --out digits_v1.png",
+        'hvm_v4_weighting --baseline "V4 only"',
+    )
     report.add_argument("recipe", help="name of a recipe in the database")
     report.add_argument("--out", type=Path, help="draw a picture into this PNG file")
+    baseline = "also print how each experiment differs from this one, seed by seed"
+    report.add_argument("--baseline", metavar="LABEL", help=baseline)
 
     data_parser = _add(
         commands,

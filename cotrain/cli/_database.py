@@ -105,7 +105,7 @@ def report(options: argparse.Namespace) -> int:
         from cotrain.tables import queries, report
 
         recipe = queries.find_recipe_name(options.recipe)
-        print(report.text(recipe))
+        print(report.text(recipe, baseline=options.baseline))
         if options.out:
             report.draw(recipe, options.out)
             print(f"\npicture: {options.out}")

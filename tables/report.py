@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cotrain.analysis import overview_figure
-from cotrain.dissimilarity import pairs, rdm
+from cotrain.dissimilarity import pairs
 from cotrain.errors import DatabaseError
 from cotrain.resolve import build
 from cotrain.tables import queries
@@ -82,9 +82,9 @@ def _rdms(runs: dict[str, dict[str, str]]) -> dict[str, NDArray[np.float64]]:
             continue
         experiment = Run.load(key)
         data = build(experiment.data, seed=experiment.seed)
-        source = data.splits["test"][task][""]
+        session, source = next(iter(data.splits["test"][task].items()))
         model = load_trained(key)
-        predicted = rdm(predict(model, source, task, "", torch.device("cpu")).double())
+        predicted = model.objectives[task].rdm(predict(model, source, task, session, torch.device("cpu")))
         score = np.corrcoef(pairs(predicted), pairs(source.targets.double()))[0, 1]
         found.setdefault(f"{task}: target", source.targets.double().numpy())
         found[f"{label} (r = {score:.2f})"] = predicted.numpy()

@@ -85,11 +85,9 @@ def group_means(
         count: How many groups there are.
 
     Raises:
-        ModelError: There is not one group for each stimulus, one is out of range, or one has no stimulus.
+        ModelError: A group is out of range, or has no stimulus.
     """
-    if groups.shape != features.shape[:1]:
-        raise ModelError(f"Expected a group for each of {len(features)} stimuli, found {tuple(groups.shape)}.")
-    if len(groups) and not 0 <= int(groups.min()) <= int(groups.max()) < count:
+    if not 0 <= int(groups.min()) <= int(groups.max()) < count:
         found = f"{int(groups.min())}..{int(groups.max())}"
         raise ModelError(f"Groups must be numbered within 0..{count - 1}, as the rows of the RDM; found {found}.")
     sizes = torch.bincount(groups, minlength=count)

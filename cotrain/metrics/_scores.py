@@ -75,5 +75,7 @@ def rdm_scores(found: Float[Tensor, "stimuli stimuli"], target: Float[Tensor, "s
 
 def _varies(dissimilarities: Tensor) -> bool:
     """Whether they differ by more than the rounding of sums of numbers near 1."""
+    if not len(dissimilarities):
+        return False
     low, high = dissimilarities.aminmax()
     return bool(high - low > 1e-12 * high.abs() + 1e-15)

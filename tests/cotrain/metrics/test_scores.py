@@ -182,6 +182,7 @@ def test_the_unit_of_an_rdm_does_not_matter(scale):
 def test_three_stimuli_are_enough_for_an_rdm_score_but_not_for_cka():
     found = dict(rdm_scores(target(2, stimuli=3), target(stimuli=3)))
     assert set(found) == {"spearman", "pearson"} and -1 <= found["spearman"] <= 1
+    assert all(math.isnan(value) for value in dict(rdm_scores(torch.zeros(1, 1), torch.zeros(1, 1))).values())
 
 
 def test_each_kind_of_task_has_its_primary_metric():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cotrain.errors import ModelError, did_you_mean
@@ -72,6 +72,29 @@ def stored_rdm(responses: Float[Tensor, "stimuli neurons"]) -> Float[Tensor, "st
     """
     exact = rdm(responses.double())
     return ((exact + exact.T) / 2).float()
+
+
+def group_means(
+    features: Float[Tensor, "stimuli features"], groups: Int[Tensor, " stimuli"], count: int
+) -> Float[Tensor, "groups features"]:
+    """Mean features of groups of stimuli, in float64.
+
+    Args:
+        features: One row a stimulus.
+        groups: The group of each stimulus, 0 to `count` - 1, in any order and of any sizes.
+        count: How many groups there are.
+
+    Raises:
+        ModelError: A group is out of range, or has no stimulus.
+    """
+    if not 0 <= int(groups.min()) <= int(groups.max()) < count:
+        found = f"{int(groups.min())}..{int(groups.max())}"
+        raise ModelError(f"Groups must be numbered within 0..{count - 1}, as the rows of the RDM; found {found}.")
+    sizes = torch.bincount(groups, minlength=count)
+    if empty := (sizes == 0).nonzero().flatten().tolist():
+        raise ModelError(f"Each group needs a stimulus to have a mean; found none of the groups {empty[:10]}.")
+    values = features.double()
+    return values.new_zeros(count, *values.shape[1:]).index_add_(0, groups, values) / sizes[:, None]
 
 
 def crossnobis(

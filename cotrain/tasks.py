@@ -10,7 +10,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+
+from annotated_types import MinLen
+from pydantic import field_validator
 
 from cotrain.config import Config
 from cotrain.errors import DataError, ModelError, did_you_mean
@@ -135,9 +138,25 @@ class TaskConfig(Config):
 
     kind: ClassVar[str] = "cotrain.tasks.TaskConfig"
     name: str  # as in the data
-    tap: str  # module path in the backbone, for example "layer3" or "features.17"
-    head: AnyConfig  # of a head builder of the task's kind
+    tap: str | Annotated[tuple[str, ...], MinLen(1)]
+    """Module path in the backbone, for example "layer3" or "features.17"; several for an objective that combines
+    layers. A single one means the same in a tuple and without."""
+    head: AnyConfig  # of a head builder of the task's kind; with several taps, one head each
     objective: AnyConfig  # loss, with the task's weight
+
+    @field_validator("tap")
+    @classmethod
+    def _each_tap_once(cls, tap: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(tap, str):
+            return tap
+        if len(set(tap)) < len(tap):
+            raise ValueError("expected each layer once")
+        return tap if len(tap) > 1 else tap[0]  # one meaning, one key
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """All of them, one or several."""
+        return (self.tap,) if isinstance(self.tap, str) else self.tap
 
 
 def require_kind(task: TaskInfo, kind: Kind, config: Config) -> None:

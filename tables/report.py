@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cotrain.analysis import overview_figure, paired_differences
-from cotrain.dissimilarity import pairs, rdm
+from cotrain.dissimilarity import pairs
 from cotrain.errors import DatabaseError
 from cotrain.resolve import build
 from cotrain.tables import queries
@@ -63,12 +63,8 @@ def _differences(shown: pd.DataFrame, labels: list[str], baseline: str) -> list[
     found = paired_differences(in_order, baseline)
     if not len(found):
         return [f"No other experiment shares a score and a seed with {baseline!r}."]
-    found["text"] = [
-        f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-        if row.seeds > 1
-        else f"{row.difference:+.3f} [1 seed]"
-        for row in found.itertuples()
-    ]
+    intervals = [f"[{row.low:+.3f}, {row.high:+.3f}]" if row.seeds > 1 else "[one seed]" for row in found.itertuples()]
+    found["text"] = [f"{mean:+.3f} {interval}" for mean, interval in zip(found.difference, intervals, strict=True)]
     table = found.pivot_table(index="label", columns="score", values="text", aggfunc="first", sort=False)
     table.insert(0, "seeds", found.groupby("label").seeds.min())
     table.index.name = table.columns.name = None
@@ -111,9 +107,9 @@ def _rdms(runs: dict[str, dict[str, str]]) -> dict[str, NDArray[np.float64]]:
             continue
         experiment = Run.load(key)
         data = build(experiment.data, seed=experiment.seed)
-        source = data.splits["test"][task][""]
+        session, source = next(iter(data.splits["test"][task].items()))
         model = load_trained(key)
-        predicted = rdm(predict(model, source, task, "", torch.device("cpu")).double())
+        predicted = model.objectives[task].rdm(predict(model, source, task, session, torch.device("cpu")))
         score = np.corrcoef(pairs(predicted), pairs(source.targets.double()))[0, 1]
         found.setdefault(f"{task}: target", source.targets.double().numpy())
         found[f"{label} (r = {score:.2f})"] = predicted.numpy()

@@ -57,11 +57,11 @@ class Objective(nn.Module, ABC):
             self.log_variance = nn.Parameter(torch.zeros(()))
 
     @abstractmethod
-    def loss(self, output: Tensor, target: Tensor, session: str = "") -> Tensor:
+    def loss(self, output: Any, target: Tensor, session: str = "") -> Tensor:
         """The unweighted loss, mean over what is predicted: a scalar.
 
         Args:
-            output, target: Of one batch.
+            output, target: Of one batch; the output is a tensor, or a tuple of one a layer.
             session: Whose parameters to use, where the objective has some of its own for each session.
         """
 
@@ -78,7 +78,7 @@ class Objective(nn.Module, ABC):
             return self.fixed_weight * loss
         return self.weight() * (loss + LEAST) + self.log_variance / 2
 
-    def forward(self, output: Tensor, target: Tensor, session: str = "") -> Tensor:
+    def forward(self, output: Any, target: Tensor, session: str = "") -> Tensor:
         """The term that is minimised."""
         return self.weighted(self.loss(output, target, session))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, ClassVar, Literal, get_args
 
 import torch
+from annotated_types import Gt, MinLen
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from cotrain.config import AddedLater, Config
 from cotrain.dissimilarity import Dissimilarity, cosine, pairs, pearson, rdm, unbiased_cka
@@ -19,6 +20,9 @@ from cotrain.tasks import TaskInfo, require_kind
 
 Comparison = Literal["pearson", "cosine", "mse", "fisher_z", "cka", "spearman"]
 COMPARISONS: tuple[str, ...] = get_args(Comparison)
+LayerWeights = Literal["equal", "learned"] | Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)]
+Layers = Tensor | tuple[Tensor, ...]
+"""(stimuli, features) of one layer, or of each of several."""
 LARGEST_SIMILARITY = 0.999  # whose Fisher z is 3.8; that of 1 is infinite
 
 
@@ -59,46 +63,141 @@ def rdm_loss(
         ModelError: There is no such dissimilarity or comparison; or "fisher_z" is asked for what is no 1 - similarity.
     """
     _require_pair(dissimilarity, comparison)
-    found = rdm(features, dissimilarity)
-    with torch.autocast(features.device.type, enabled=False):
-        return _COMPARE[comparison](found, target if target.dtype == torch.float64 else target.float())
+    return _compared(rdm(features, dissimilarity), target, comparison)
 
 
 class RdmMatchConfig(Config):
     """The difference between the RDM of the features and the target, over pairs of stimuli (see `rdm_loss`).
 
     By default 1 - Pearson of correlation distances. A learned weight is bounded whichever the comparison.
+
+    Of a task with several taps, the sum over layers of gamma times the layer's RDM is compared with the target (Li et
+    al. 2019, NeurIPS, who sum similarities; as the gammas sum to 1, this is the same). `layer_weights` are the gammas,
+    which are divided by their sum: one number a tap, "equal" ones, or "learned": the softmax of a logit a tap, from
+    equal ones on, without weight decay. "squared_euclidean" has the unit of a layer's features, so that layers with
+    large ones count for more.
     """
 
     kind: ClassVar[str] = "cotrain.losses.rdm_match"
     weight: Weight = 1.0  # bounded and without a unit, so a fixed weight says what it means
     dissimilarity: Annotated[Dissimilarity, AddedLater(neutral="correlation")] = "correlation"  # of the features' RDM
     comparison: Annotated[Comparison, AddedLater(neutral="pearson")] = "pearson"  # of features' and target RDM
+    layer_weights: Annotated[LayerWeights, AddedLater(neutral="equal")] = "equal"  # with several taps, see above
 
 
 class RdmMatch(Objective):
-    """`rdm_loss` as the objective of an RDM task."""
+    """`rdm_loss` as the objective of an RDM task, of one layer or of several whose RDMs are summed with weights.
 
-    def __init__(self, weight: Weight, dissimilarity: str = "correlation", comparison: str = "pearson") -> None:
+    Args:
+        weight, dissimilarity, comparison, layer_weights: As in `RdmMatchConfig`.
+        layers: How many there are.
+    """
+
+    def __init__(
+        self,
+        weight: Weight,
+        dissimilarity: str = "correlation",
+        comparison: str = "pearson",
+        layer_weights: LayerWeights = "equal",
+        layers: int = 1,
+    ) -> None:
         super().__init__(weight)
-        self.dissimilarity, self.comparison = dissimilarity, comparison
+        self.dissimilarity, self.comparison, self.layers = dissimilarity, comparison, layers
+        self.layer_logits: nn.Parameter | None = None
+        if layer_weights == "learned" and layers > 1:  # that of a single layer is 1
+            self.layer_logits = nn.Parameter(torch.zeros(layers))
+        given = layer_weights if isinstance(layer_weights, tuple) else (1.0,) * layers
+        self.fixed_layer_weights = tuple(gamma / sum(given) for gamma in given)
 
-    def loss(
-        self, output: Float[Tensor, "stimuli features"], target: Float[Tensor, "stimuli stimuli"], session: str = ""
-    ) -> Float[Tensor, ""]:
-        """0 (same geometry) to 2, or in squared units of the dissimilarity ("mse") or of Fisher's z."""
-        return rdm_loss(output, target, dissimilarity=self.dissimilarity, comparison=self.comparison)
+    def layer_weights(self) -> tuple[float, ...] | Float[Tensor, " layers"]:
+        """What the RDM of each layer is multiplied by at present; they sum to 1."""
+        return self.fixed_layer_weights if self.layer_logits is None else self.layer_logits.softmax(0)
+
+    def loss(self, output: Layers, target: Float[Tensor, "stimuli stimuli"], session: str = "") -> Float[Tensor, ""]:
+        """0 (same geometry) to 2, or in squared units of the dissimilarity ("mse") or of Fisher's z.
+
+        Args:
+            output: (stimuli, features), or one such tensor a layer. With more stimuli than the target has rows, these
+                are the same number of stimuli of each group, ordered by group, and the RDM is one among the groups'
+                mean features.
+            target: Dissimilarities among stimuli or groups.
+            session: Not used.
+
+        Raises:
+            ModelError: The number of stimuli is no multiple of that of the target's rows, or that of layers is not
+                the objective's.
+        """
+        return _compared(self._rdm([_grouped(layer, len(target)) for layer in _each(output)]), target, self.comparison)
+
+    @torch.no_grad()
+    def rdm(self, output: Layers) -> Float[Tensor, "stimuli stimuli"]:
+        """The RDM that the objective compares with a target, in float64: of the layer, or the weighted sum of theirs.
+
+        Args:
+            output: (stimuli, features), or one such tensor a layer, of stimuli or of the means of groups.
+        """
+        return self._rdm([layer.double() for layer in _each(output)])
+
+    def _rdm(self, layers: list[Tensor]) -> Tensor:
+        if len(layers) != self.layers:
+            raise ModelError(f"The objective was made for {self.layers} layers, found the output of {len(layers)}.")
+        rdms = [rdm(layer, self.dissimilarity) for layer in layers]
+        if len(rdms) == 1:
+            return rdms[0]
+        with torch.autocast(rdms[0].device.type, enabled=False):
+            gammas = self.layer_weights()
+            if isinstance(gammas, Tensor):
+                gammas = gammas.to(rdms[0])  # the scores of an evaluation are on the CPU, wherever the model is
+            return torch.stack([gamma * held for gamma, held in zip(gammas, rdms, strict=True)]).sum(0)
+
+    def parameters_as_scores(self) -> Iterator[tuple[str, float]]:
+        """("layer_weight_1", gamma) and so on, in the order of the taps, where they are learnt."""
+        yield from super().parameters_as_scores()
+        if self.layer_logits is not None:
+            for number, gamma in enumerate(self.layer_logits.detach().softmax(0).tolist(), 1):
+                yield f"layer_weight_{number}", gamma
 
 
-def rdm_match(task: TaskInfo, config: RdmMatchConfig) -> RdmMatch:
-    """The objective of an RDM task.
+def rdm_match(task: TaskInfo, config: RdmMatchConfig, *, layers: int = 1) -> RdmMatch:
+    """The objective of an RDM task with `layers` taps.
 
     Raises:
-        ModelError: The task is of another kind, or the comparison does not go with the dissimilarity.
+        ModelError: The task is of another kind, the comparison does not go with the dissimilarity, or there are not
+            as many weights as taps.
     """
     require_kind(task, "rdm", config)
     _require_pair(config.dissimilarity, config.comparison)
-    return RdmMatch(config.weight, config.dissimilarity, config.comparison)
+    weights = config.layer_weights
+    if isinstance(weights, tuple) and len(weights) != layers:
+        raise ModelError(
+            f"{config.kind}: layer_weights needs one number for each tap, {layers}; found {len(weights)}. Give "
+            "as many, or 'equal'."
+        )
+    return RdmMatch(config.weight, config.dissimilarity, config.comparison, weights, layers)
+
+
+def _compared(found: Tensor, target: Tensor, comparison: str) -> Tensor:
+    with torch.autocast(found.device.type, enabled=False):
+        return _COMPARE[comparison](found, target if target.dtype == torch.float64 else target.float())
+
+
+def _each(output: Layers) -> tuple[Tensor, ...]:
+    return (output,) if isinstance(output, Tensor) else output
+
+
+def _grouped(features: Tensor, groups: int) -> Tensor:
+    """Mean features of each group, of stimuli that are ordered by group, the same number of each."""
+    stimuli = len(features)
+    if stimuli == groups:
+        return features
+    if stimuli % groups:
+        raise ModelError(
+            f"A target of {groups} rows needs the features of {groups} stimuli, or of as many stimuli of each of "
+            f"{groups} groups, ordered by group; found {stimuli} stimuli."
+        )
+    wide = features if features.dtype == torch.float64 else features.float()
+    means: Tensor = wide.unflatten(0, (groups, stimuli // groups)).mean(1)
+    return means
 
 
 def _require_pair(dissimilarity: str, comparison: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cotrain.dissimilarity import pairs, pearson, rdm
+from cotrain.dissimilarity import pairs, pearson, unbiased_cka
 
 Scores = Iterator[tuple[str, float]]
 
@@ -55,13 +55,27 @@ def _constant(values: Tensor, known: Tensor) -> Tensor:
     return high - low <= 1e-6 * torch.maximum(low.abs(), high.abs())
 
 
-def rdm_scores(output: Float[Tensor, "stimuli features"], target: Float[Tensor, "stimuli stimuli"]) -> Scores:
-    """`spearman` and `pearson`: correlation over pairs of stimuli of the features' RDM and the target, -1 to 1."""
+def rdm_scores(found: Float[Tensor, "stimuli stimuli"], target: Float[Tensor, "stimuli stimuli"]) -> Scores:
+    """How alike an RDM and the target are over pairs of stimuli, -1 to 1, in float64.
+
+    `spearman` and `pearson`: correlation of the dissimilarities; with 4 stimuli or more also `cka`: unbiased CKA (see
+    `cotrain.dissimilarity.unbiased_cka`). Where either RDM is constant, as that of features which no longer tell
+    stimuli apart, all are NaN: there is no correlation, and an epoch with such a score is never the best.
+    """
     from scipy.stats import spearmanr
 
-    found, wanted = pairs(rdm(output.double())), pairs(target.double())
-    if found.std() == 0 or wanted.std() == 0:
-        yield "spearman", float("nan")
-    else:
-        yield "spearman", float(spearmanr(found.numpy(), wanted.numpy()).statistic)
-    yield "pearson", float(pearson(found, wanted))
+    found, target = found.double(), target.double()
+    a, b = pairs(found), pairs(target)
+    known = _varies(a) and _varies(b)
+    yield "spearman", float(spearmanr(a.numpy(), b.numpy()).statistic) if known else float("nan")
+    yield "pearson", float(pearson(a, b)) if known else float("nan")
+    if len(target) >= 4:
+        yield "cka", float(unbiased_cka(found, target)) if known else float("nan")
+
+
+def _varies(dissimilarities: Tensor) -> bool:
+    """Whether they differ by more than the rounding of sums of numbers near 1."""
+    if not len(dissimilarities):
+        return False
+    low, high = dissimilarities.aminmax()
+    return bool(high - low > 1e-12 * high.abs() + 1e-15)

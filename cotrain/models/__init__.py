@@ -5,7 +5,15 @@ from cotrain.models._backbone import tapped
 from cotrain.models._classifiers import ConvolutionalHeadConfig, DenseHeadConfig, convolutional_head, dense_head
 from cotrain.models._factorized_readout import FactorizedReadoutConfig, factorized_readout
 from cotrain.models._gaussian_readout import GaussianReadout, GaussianReadoutConfig, gaussian_readout
-from cotrain.models._heads import Head, LinearHeadConfig, RdmHeadConfig, linear_head, rdm_head
+from cotrain.models._heads import (
+    Head,
+    LinearHeadConfig,
+    ManifoldHeadConfig,
+    RdmHeadConfig,
+    linear_head,
+    manifold_head,
+    rdm_head,
+)
 from cotrain.models._point_pooled_readout import PointPooledReadoutConfig, point_pooled_readout
 from cotrain.models._readout import Readout
 from cotrain.models._se_core import SeCoreConfig, se_core
@@ -25,6 +33,7 @@ __all__ = [
     "Head",
     "LinearHeadConfig",
     "LoadReport",
+    "ManifoldHeadConfig",
     "MultiTaskModel",
     "PointPooledReadoutConfig",
     "RdmHeadConfig",
@@ -40,6 +49,7 @@ __all__ = [
     "gaussian_readout",
     "linear_head",
     "load_partial",
+    "manifold_head",
     "point_pooled_readout",
     "rdm_head",
     "resolve_tap",

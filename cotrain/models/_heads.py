@@ -56,8 +56,15 @@ class RdmHeadConfig(Config):
     pool: Literal["average", "flatten"] = "flatten"  # of the feature maps
 
 
-class RdmHead(Head):
-    """The representation whose RDM is compared with the target; it has no parameters."""
+class ManifoldHeadConfig(Config):
+    """Features as they are, one vector an image: the objective looks at the manifolds of the classes."""
+
+    kind: ClassVar[str] = "cotrain.models.manifold_head"
+    pool: Literal["average", "flatten"] = "average"  # of the feature maps
+
+
+class FeatureHead(Head):
+    """The representation itself, whose geometry is learnt; it has no parameters."""
 
     def __init__(self, pool: str) -> None:
         super().__init__()
@@ -68,18 +75,42 @@ class RdmHead(Head):
         return _pooled(features) if self.average else features.flatten(1)
 
 
+class LayerHeads(Head):
+    """A head for each layer of a task with several taps, in the order of the taps."""
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(heads)
+
+    def forward(self, features: tuple[Tensor, ...], session: str) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """One output a layer."""
+        return tuple(head(held, session) for head, held in zip(self.layers, features, strict=True))
+
+    def penalty(self, session: str) -> Tensor | None:
+        """The sum over layers; None where no head has a regulariser."""
+        found = [head.penalty(session) for head in self.layers]  # type: ignore[operator]
+        known = [penalty for penalty in found if penalty is not None]
+        return torch.stack(known).sum() if known else None
+
+
 def linear_head(task: TaskInfo, config: LinearHeadConfig, *, features: Sequence[int]) -> LinearHead:
     """Head of a classification task, for features of a shape (channels, ...)."""
     require_kind(task, "classification", config)
     return LinearHead(features, len(task.class_names), config.pool)
 
 
-def rdm_head(task: TaskInfo, config: RdmHeadConfig, *, features: Sequence[int]) -> RdmHead:
+def rdm_head(task: TaskInfo, config: RdmHeadConfig, *, features: Sequence[int]) -> FeatureHead:
     """Head of an RDM task, for features of a shape (channels, ...)."""
     require_kind(task, "rdm", config)
     if config.pool == "average" and features[0] < 3:
         raise ModelError(f"{config.kind}: a correlation over {features[0]} channels says nothing; use pool='flatten'.")
-    return RdmHead(config.pool)
+    return FeatureHead(config.pool)
+
+
+def manifold_head(task: TaskInfo, config: ManifoldHeadConfig, *, features: Sequence[int]) -> FeatureHead:  # noqa: ARG001
+    """Head of a manifolds task, for features of any shape."""
+    require_kind(task, "manifolds", config)
+    return FeatureHead(config.pool)
 
 
 def _pooled(features: Tensor) -> Tensor:

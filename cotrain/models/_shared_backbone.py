@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import MinLen
@@ -15,7 +15,7 @@ from cotrain.config import Config
 from cotrain.errors import ModelError, did_you_mean
 from cotrain.models._backbone import input_channels, tapped
 from cotrain.models._batch_norm import activate, freeze_norms, per_task, task_norms
-from cotrain.models._heads import Head
+from cotrain.models._heads import Head, LayerHeads
 from cotrain.models._small_cnn import SmallCnnConfig
 from cotrain.models._taps import resolve_tap
 from cotrain.resolve import AnyConfig, build, resolve
@@ -72,14 +72,14 @@ class MultiTaskModel(nn.Module):
 
     Args:
         backbone: The shared trunk.
-        taps: {task: module path in the backbone}.
+        taps: {task: module paths in the backbone}; the head of a task with several takes a tuple of features.
         inputs, heads, objectives: {task: module}.
     """
 
     def __init__(
         self,
         backbone: nn.Module,
-        taps: dict[str, str],
+        taps: dict[str, tuple[str, ...]],
         inputs: dict[str, ImageInput],
         heads: dict[str, Head],
         objectives: dict[str, nn.Module],
@@ -90,8 +90,8 @@ class MultiTaskModel(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self._norms = task_norms(backbone)  # found once: a walk over all modules in each pass would cost
 
-    def forward(self, images: Tensor, task: str, session: str = "") -> Tensor:
-        """The output of one task; no layer of the backbone after the task's tap is computed.
+    def forward(self, images: Tensor, task: str, session: str = "") -> Tensor | tuple[Tensor, ...]:
+        """The output of one task; no layer of the backbone after the task's last tap is computed.
 
         Args:
             images: uint8, or float in 0..1: (images, channels, height, width).
@@ -99,11 +99,11 @@ class MultiTaskModel(nn.Module):
             session: Of a neural task.
 
         Returns:
-            Class scores (images, classes), responses (images, neurons), or features (stimuli, features).
+            Class scores (images, classes), responses (images, neurons), or features (stimuli, features); of a task
+            with several taps a tuple, one a tap.
         """
         self._check(task)
-        tap = self.taps[task]
-        return self.heads[task](self.features(images, task, [tap])[tap], session)  # type: ignore[no-any-return]
+        return self._answer(self.features(images, task, self.taps[task]), task, session)
 
     def features(self, images: Tensor, task: str, layers: Sequence[str]) -> dict[str, Tensor]:
         """The outputs of layers of the backbone.
@@ -120,7 +120,7 @@ class MultiTaskModel(nn.Module):
         activate(self._norms, task)
         return tapped(self.backbone, self.inputs[task](images), layers)
 
-    def together(self, images: Tensor, tasks: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Tensor]:
+    def together(self, images: Tensor, tasks: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:
         """The outputs of several tasks for the same images, with one pass through the backbone.
 
         Args:
@@ -128,14 +128,18 @@ class MultiTaskModel(nn.Module):
             tasks: (task, session) pairs.
 
         Returns:
-            {(task, session): output}.
+            {(task, session): output, as `forward` gives it}.
         """
         if not tasks:
             raise ModelError("Name at least one (task, session) to be answered.")
         for task, _ in tasks:
             self._check(task)
-        features = self.features(images, tasks[0][0], [self.taps[task] for task, _ in tasks])
-        return {(task, session): self.heads[task](features[self.taps[task]], session) for task, session in tasks}
+        features = self.features(images, tasks[0][0], [tap for task, _ in tasks for tap in self.taps[task]])
+        return {(task, session): self._answer(features, task, session) for task, session in tasks}
+
+    def _answer(self, features: dict[str, Tensor], task: str, session: str) -> Tensor | tuple[Tensor, ...]:
+        layers = tuple(features[tap] for tap in self.taps[task])
+        return self.heads[task](layers if len(layers) > 1 else layers[0], session)  # type: ignore[no-any-return]
 
     def _check(self, task: str) -> None:
         if task not in self.taps:
@@ -170,16 +174,17 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
             freeze_norms(backbone)
         channels = input_channels(backbone)
         inputs = {name: ImageInput(info.tasks[name], channels) for name in names}
-        heads, objectives, taps = {}, {}, dict[str, str]()
+        heads, objectives, taps = {}, {}, dict[str, tuple[str, ...]]()
         for task in config.tasks:
             known = info.task(task.name)
             _require_builders(task)
-            taps[task.name] = resolve_tap(backbone, task.tap, (channels, *known.image_shape[1:]))
-            task = task.replace(tap=taps[task.name])
-            shape = _feature_shape(backbone, inputs[task.name], known, task)
+            taps[task.name] = _layers(backbone, (channels, *known.image_shape[1:]), task)
+            shapes = [_feature_shape(backbone, inputs[task.name], known, task.name, tap) for tap in taps[task.name]]
             generator.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
-            heads[task.name] = head = build(task.head, known, features=shape)
-            objectives[task.name] = objective = build(task.objective, known)
+            built = [build(task.head, known, features=shape) for shape in shapes]
+            heads[task.name] = head = built[0] if len(built) == 1 else LayerHeads(built)
+            layers = {"layers": len(built)} if _combines_layers(task) else {}
+            objectives[task.name] = objective = build(task.objective, known, **layers)
             if objective.needs_positive_output and not head.positive_output:
                 raise ModelError(
                     f"Task {task.name!r}: {task.objective.kind} needs positive predictions; give the head "
@@ -196,22 +201,42 @@ def _require_builders(task: TaskConfig) -> None:
             raise ModelError(f"Task {task.name!r}: {config.kind} is no {field}; look at the field {field!r} again.")
 
 
-def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task: TaskConfig) -> tuple[int, ...]:
+def _combines_layers(task: TaskConfig) -> bool:
+    """Whether the objective takes the output of several layers, and so is told of how many."""
+    return "layers" in inspect.signature(resolve(task.objective.kind)).parameters
+
+
+def _layers(backbone: nn.Module, image_shape: tuple[int, ...], task: TaskConfig) -> tuple[str, ...]:
+    """The module paths of a task's taps."""
+    if len(task.taps) > 1 and not _combines_layers(task):
+        raise ModelError(
+            f"Task {task.name!r}: {task.objective.kind} takes the output of one layer, found the taps "
+            f"{', '.join(task.taps)}. Give the task one, or an objective that combines layers, as "
+            "cotrain.losses.rdm_match does."
+        )
+    found = tuple(resolve_tap(backbone, tap, image_shape) for tap in task.taps)
+    if len(set(found)) < len(found):
+        named = ", ".join(f"{tap} is {path}" for tap, path in zip(task.taps, found, strict=True))
+        raise ModelError(f"Task {task.name!r}: two taps lead to one layer ({named}). Name each layer once.")
+    return found
+
+
+def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task: str, tap: str) -> tuple[int, ...]:
     """Shape of one image's features at the tap, tried out on an empty image."""
     was_training = backbone.training
     backbone.eval()
     try:
         with torch.no_grad():
-            features = tapped(backbone, entry(torch.zeros(1, *info.image_shape)), [task.tap])[task.tap]
+            features = tapped(backbone, entry(torch.zeros(1, *info.image_shape)), [tap])[tap]
     except ModelError as error:
-        raise ModelError(f"Task {task.name!r}: {error}") from None
+        raise ModelError(f"Task {task!r}: {error}") from None
     except (RuntimeError, AssertionError, ValueError) as error:  # a ViT asserts the size of its images
         raise ModelError(
-            f"Task {task.name!r}: images of {info.image_shape} do not pass through the backbone up to {task.tap!r}: "
+            f"Task {task!r}: images of {info.image_shape} do not pass through the backbone up to {tap!r}: "
             f"{error}{' Set the image_size of the backbone.' if isinstance(error, AssertionError) else ''}"
         ) from None
     finally:
         backbone.train(was_training)
     if features.ndim < 2:
-        raise ModelError(f"Task {task.name!r}: the tap {task.tap!r} gives no features (images, channels, ...).")
+        raise ModelError(f"Task {task!r}: the tap {tap!r} gives no features (images, channels, ...).")
     return tuple(features.shape[1:])

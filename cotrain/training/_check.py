@@ -29,7 +29,7 @@ class TaskCheck:
     """One task as it would be trained.
 
     Args:
-        name, tap: Its name, and the place where it reads the backbone.
+        name, tap: Its name, and the place or places where it reads the backbone.
         batch: Stimuli a batch.
         batches: Batches in the first epoch.
         loss: Of one batch, before training; unweighted, as in the scores.
@@ -88,6 +88,8 @@ def check(experiment: Experiment) -> Check:
                 raise TrainingError(f"The loss of task {name!r} is {value} in the first batch.")
             in_first, in_all = (schedule.batches_until(name, epoch, schedule.main_batches) for epoch in (1, epochs))
             seconds += in_all * statistics.median(times)
-            tasks.append(TaskCheck(name, model.taps[name], len(images), in_first, value, statistics.median(times)))
+            tasks.append(
+                TaskCheck(name, ", ".join(model.taps[name]), len(images), in_first, value, statistics.median(times))
+            )
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Check(data.info, parameters, str(device), epochs, tasks, seconds)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cotrain.data import Source
+from cotrain.dissimilarity import group_means
 from cotrain.metrics import classification_scores, neural_scores, neuron_correlations, rdm_scores
 from cotrain.models import MultiTaskModel
 from cotrain.training._sinks import Score
@@ -16,13 +18,25 @@ BATCH = 256
 
 
 @torch.no_grad()
-def predict(model: MultiTaskModel, source: Source, task: str, session: str, device: torch.device) -> Tensor:
-    """The outputs for all stimuli of a source, in evaluation mode, on the CPU."""
+def predict(model: MultiTaskModel, source: Source, task: str, session: str, device: torch.device) -> Any:
+    """The outputs for all stimuli of a source, in evaluation mode, on the CPU.
+
+    Returns:
+        What the model gives, a tensor or, of a task with several taps, a tuple of tensors, as float32. Of a source
+        whose stimuli are in groups, the mean of each group, as float64.
+    """
     was_training = model.training
     model.eval()
-    outputs = [model(images.to(device), task, session).float().cpu() for images in source.images.split(BATCH)]
+    outputs = [_layers(model(images.to(device), task, session)) for images in source.images.split(BATCH)]
     model.train(was_training)
-    return torch.cat(outputs)
+    layers = [torch.cat(batches) for batches in zip(*outputs, strict=True)]
+    if source.groups is not None:
+        layers = [group_means(layer, source.groups.cpu(), len(source.targets)) for layer in layers]
+    return layers[0] if len(layers) == 1 else tuple(layers)
+
+
+def _layers(output: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
+    return [layer.float().cpu() for layer in ([output] if isinstance(output, Tensor) else output)]
 
 
 @torch.no_grad()
@@ -44,8 +58,9 @@ def evaluate(
         device: Where the model is.
 
     Returns:
-        For each task its unweighted loss and its metrics. A neural task has them for each session, and under the
-        session "" over the neurons of all sessions (the loss there is the mean over sessions).
+        For each task its unweighted loss and its metrics. A neural or RDM task has them for each session with a name.
+        Under the session "" the loss is the mean over sessions, and so are the metrics of an RDM task; those of a
+        neural task are over the neurons of all sessions.
     """
     return [
         Score(epoch, task, session, split, metric, value)
@@ -58,19 +73,23 @@ def _task_scores(
     model: MultiTaskModel, task: str, sessions: Mapping[str, Source], device: torch.device
 ) -> Iterator[tuple[str, str, float]]:
     objective = model.objectives[task]
-    losses, correlations = [], []
+    losses, correlations, geometry = [], [], dict[str, list[float]]()
     for session, source in sessions.items():
         output, targets = predict(model, source, task, session, device), source.targets.cpu()
         losses.append(float(objective.loss(output, targets, session)))  # type: ignore[operator]
+        own: list[tuple[str, float]] = []
         if source.kind == "classification":
             yield from (("", name, value) for name, value in classification_scores(output, targets))
-        elif source.kind == "rdm":
-            yield from (("", name, value) for name, value in rdm_scores(output, targets))
-        else:
+        elif source.kind == "neural":
             correlations.append(neuron_correlations(output, targets))
-            if session:
-                yield session, "loss", losses[-1]
-                yield from ((session, name, value) for name, value in neural_scores(correlations[-1]))
+            own = list(neural_scores(correlations[-1]))
+        elif source.kind == "rdm":
+            own = list(rdm_scores(objective.rdm(output), targets))  # type: ignore[operator]
+            for name, value in own:
+                geometry.setdefault(name, []).append(value)
+        if session and own:
+            yield from ((session, name, value) for name, value in [("loss", losses[-1]), *own])
     yield "", "loss", sum(losses) / len(losses)
+    yield from (("", name, sum(values) / len(values)) for name, values in geometry.items())
     if correlations:
         yield from (("", name, value) for name, value in neural_scores(torch.cat(correlations)))

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cotrain.dissimilarity import pairs, rdm
-from cotrain.errors import DatabaseError
+from cotrain.errors import CotrainError, DatabaseError
 from cotrain.resolve import build
 from cotrain.tables import queries, queue, report
 from cotrain.tables.runs import Run
@@ -58,6 +58,25 @@ def test_scores(lab, reported):
         assert found == {
             column: f"{np.mean(expected[label][column]):.3f}" if column in expected[label] else "-" for column in found
         }
+
+
+def test_differences_from_a_baseline_are_paired_by_seed(lab, reported):
+    scores = {}
+    for experiment in reported().expand():
+        held = load(lab.home / "runs" / experiment.key()).scores
+        row = held[(held.split == "test") & (held.task == "stripes") & (held.metric == "accuracy")]
+        scores[experiment.label, experiment.seed] = row.value.item()
+    differences = [scores["together", seed] - scores["stripes only", seed] for seed in (0, 1)]
+    text = report.text("tiny.Two", baseline="stripes only")
+    (row,) = [line for line in text.split("Student's t):")[1].splitlines() if line.startswith("together")]
+    label, seeds, found = re.split(r"\s{2,}", row)
+    half = 12.706 * np.std(differences, ddof=1) / np.sqrt(2)  # Student's t of one degree of freedom
+    low, high = np.mean(differences) - half, np.mean(differences) + half
+    assert (label, seeds) == ("together", "2")
+    mean, *interval = (float(number) for number in re.findall(r"[-+]\d+\.\d+", found))
+    assert [mean, *interval] == pytest.approx([np.mean(differences), low, high], abs=2e-3)
+    with pytest.raises(CotrainError, match="no finished experiment 'Stripes only'"):
+        report.text("tiny.Two", baseline="Stripes only")
 
 
 def test_the_question_stands_first(said):

@@ -11,6 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
+from cotrain.dissimilarity import rdm, unbiased_cka
 from cotrain.metrics import classification_scores, neural_scores, neuron_correlations, rdm_scores
 from cotrain.tasks import KINDS, PRIMARY_METRIC
 
@@ -142,37 +143,53 @@ def test_without_any_scored_neuron_the_score_is_nan(neurons):
 @FEW
 @given(seed=SEEDS)
 def test_rdms_are_compared_as_scipy_does(seed):
-    features, wanted = square(seed), target(seed + 1)
-    found, upper = pdist(features.double().numpy(), "correlation"), wanted.double().numpy()[np.triu_indices(8, 1)]
-    assert dict(rdm_scores(features, wanted)) == {
+    features, wanted = square(seed).double(), target(seed + 1)
+    found, upper = pdist(features.numpy(), "sqeuclidean"), wanted.double().numpy()[np.triu_indices(8, 1)]
+    distances = torch.tensor(squareform(found))
+    assert dict(rdm_scores(distances, wanted)) == {
         "spearman": pytest.approx(spearmanr(found, upper).statistic, abs=1e-9),
         "pearson": pytest.approx(pearsonr(found, upper).statistic, abs=1e-9),
+        "cka": pytest.approx(unbiased_cka(distances, wanted.double()).item(), abs=1e-12),
     }
 
 
 def test_rdm_scores_see_ranks_and_only_pearson_sees_distances():
     wanted = torch.tensor(squareform(pdist(square().double().numpy(), "correlation")))
-    found = dict(rdm_scores(square(), wanted**5))
+    found = dict(rdm_scores(wanted, wanted**5))
     assert found["spearman"] == pytest.approx(1) and found["pearson"] < 0.999
 
 
-@pytest.mark.parametrize("which", ["features", "target"])
-def test_an_rdm_without_differences_has_no_rank_correlation(which):
-    features = torch.full((8, 20), 0.3) if which == "features" else square()
-    wanted = torch.full((8, 8), 0.7) if which == "target" else target()
-    found = dict(rdm_scores(features, wanted))
-    assert math.isnan(found["spearman"]) and found["pearson"] == pytest.approx(0, abs=1e-6)
+@pytest.mark.parametrize("dissimilarity", ["correlation", "cosine", "squared_euclidean", "centred_cosine"])
+@pytest.mark.parametrize("which", ["equal features", "equal stimuli", "target", "both"])
+def test_an_rdm_without_differences_has_no_score(which, dissimilarity):
+    features, wanted = square(stimuli=37).double(), target(stimuli=37)
+    if which in ("equal features", "both"):
+        features = torch.full((37, 20), 0.3).double()
+    elif which == "equal stimuli":
+        features = features[:1].expand(37, -1)
+    if which in ("target", "both"):
+        wanted = torch.full((37, 37), 0.7)
+    found = dict(rdm_scores(rdm(features, dissimilarity), wanted))
+    assert set(found) == {"spearman", "pearson", "cka"} and all(math.isnan(value) for value in found.values())
 
 
-def test_three_stimuli_are_enough_for_an_rdm_score():
-    assert -1 <= dict(rdm_scores(square(stimuli=3), target(stimuli=3)))["spearman"] <= 1
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e6])
+def test_the_unit_of_an_rdm_does_not_matter(scale):
+    found, wanted = rdm(square().double(), "squared_euclidean"), target()
+    assert dict(rdm_scores(scale * found, wanted)) == pytest.approx(dict(rdm_scores(found, wanted)))
+
+
+def test_three_stimuli_are_enough_for_an_rdm_score_but_not_for_cka():
+    found = dict(rdm_scores(target(2, stimuli=3), target(stimuli=3)))
+    assert set(found) == {"spearman", "pearson"} and -1 <= found["spearman"] <= 1
+    assert all(math.isnan(value) for value in dict(rdm_scores(torch.zeros(1, 1), torch.zeros(1, 1))).values())
 
 
 def test_each_kind_of_task_has_its_primary_metric():
     names = {
         "classification": classification_scores(torch.eye(3), torch.arange(3)),
         "neural": neural_scores(torch.ones(3)),
-        "rdm": rdm_scores(square(), target()),
+        "rdm": rdm_scores(target(2), target()),
     }
     assert set(names) == set(KINDS)
     for kind, scores in names.items():

@@ -7,9 +7,11 @@ from cotrain.errors import ConfigError, ModelError
 from cotrain.models import (
     GaussianReadoutConfig,
     LinearHeadConfig,
+    ManifoldHeadConfig,
     RdmHeadConfig,
     gaussian_readout,
     linear_head,
+    manifold_head,
     rdm_head,
 )
 from cotrain.tasks import KINDS, SessionInfo, TaskInfo
@@ -18,16 +20,15 @@ HEADS = {
     "classification": (linear_head, LinearHeadConfig()),
     "neural": (gaussian_readout, GaussianReadoutConfig()),
     "rdm": (rdm_head, RdmHeadConfig()),
+    "manifolds": (manifold_head, ManifoldHeadConfig()),
 }
 
 
 def task(kind):
     stimuli = {"train": 8, "validation": 4, "test": 4}
-    neural = kind == "neural"
+    neural, classes = kind == "neural", kind in ("classification", "manifolds")
     session = SessionInfo(2 if neural else 0, (0.5, 1.5) if neural else (), 0.0, stimuli)
-    return TaskInfo(
-        kind, (1, 8, 8), (0.5,), (0.2,), ("cat", "dog", "owl") if kind == "classification" else (), {"": session}
-    )
+    return TaskInfo(kind, (1, 8, 8), (0.5,), (0.2,), ("cat", "dog", "owl") if classes else (), {"": session})
 
 
 def maps(*shape):
@@ -61,13 +62,21 @@ def test_class_scores_are_linear_in_the_pooled_features(pool, shape):
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 5), (4, 1, 1), (4,)])
-def test_the_representation_is_the_features_themselves(shape):
+@pytest.mark.parametrize("kind", ["rdm", "manifolds"])
+def test_the_representation_is_the_features_themselves(kind, shape):
+    builder, config = HEADS[kind]
     features = maps(2, *shape)
-    flat = rdm_head(task("rdm"), RdmHeadConfig(pool="flatten"), features=shape)
-    pooled = rdm_head(task("rdm"), RdmHeadConfig(pool="average"), features=shape)
+    flat, pooled = (builder(task(kind), config.replace(pool=p), features=shape) for p in ("flatten", "average"))
     assert torch.equal(flat(features, ""), features.reshape(2, -1))
     torch.testing.assert_close(pooled(features, ""), features.reshape(2, 4, -1).mean(2))
     assert not list(flat.parameters()) and not list(pooled.parameters())
+
+
+def test_rdms_are_of_all_features_and_manifolds_of_pooled_ones_unless_said_otherwise():
+    features = maps(2, 4, 3, 5)
+    for kind, units in (("rdm", 60), ("manifolds", 4)):
+        builder, config = HEADS[kind]
+        assert builder(task(kind), config, features=(4, 3, 5))(features, "").shape == (2, units)
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -87,6 +96,7 @@ def test_a_readout_with_places_needs_maps(shape):
     ("config", "wrong", "text"),
     [
         (LinearHeadConfig, {"pool": "max"}, "pool: .*'average' or 'flatten', found 'max'"),
+        (ManifoldHeadConfig, {"pool": "max"}, "pool: .*'average' or 'flatten', found 'max'"),
         (RdmHeadConfig, {"pol": "flatten"}, "unknown name. Did you mean 'pool'"),
         (GaussianReadoutConfig, {"output": "relu"}, "output: .*found 'relu'"),
         (GaussianReadoutConfig, {"covariance": "diagonal"}, "covariance: .*found 'diagonal'"),

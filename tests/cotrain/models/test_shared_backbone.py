@@ -268,7 +268,7 @@ def test_a_tap_that_gives_no_features_is_refused():
     info = task_info("objects")
     for tap in ("pair", "number"):
         with pytest.raises(ModelError, match=f"Task 'objects': the tap '{tap}' gives no features"):
-            _feature_shape(Odd(), ImageInput(info, 1), info, tasks(objects_tap=tap)["objects"])
+            _feature_shape(Odd(), ImageInput(info, 1), info, "objects", tap)
 
 
 @pytest.mark.parametrize(

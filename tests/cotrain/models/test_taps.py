@@ -102,7 +102,7 @@ def model(tap, backbone, size=16):
 
 def test_a_model_takes_taps_by_depth():
     one, other = (model(tap, SmallCnnConfig()) for tap in ("depth:0.6", "layer2"))
-    assert one.taps == {"objects": "layer2"}
+    assert one.taps == {"objects": ("layer2",)}
     state = other.state_dict()
     assert one.state_dict().keys() == state.keys()
     assert all(torch.equal(value, state[key]) for key, value in one.state_dict().items())

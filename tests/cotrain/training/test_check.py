@@ -25,7 +25,7 @@ def test_the_numbers_are_those_of_the_run(tiny, finished, tmp_path, monkeypatch)
     met = Counter(batch.task for batch in loader)
     assert {task.name: task.batches for task in found.tasks} == met
     assert {task.name: task.batch for task in found.tasks} == {"digits": 128, "simulated_v1": 16, "simulated_rdm": 12}
-    assert {task.name: task.tap for task in found.tasks} == finished.model.taps
+    assert {task.name: (task.tap,) for task in found.tasks} == finished.model.taps
     for _ in range(7):
         met.update(batch.task for batch in loader)
     assert found.seconds == pytest.approx(sum(met[task.name] * task.seconds for task in found.tasks))

@@ -16,7 +16,6 @@ from cotrain.data import Data, Source
 from cotrain.training import RunFolder, Score, evaluate, predict
 
 CPU = torch.device("cpu")
-METRICS = {"digits": ("accuracy", "top5", "loss"), "simulated_rdm": ("spearman", "pearson", "loss")}
 NEURAL = ("correlation", "correlation_mean", "loss")
 
 
@@ -35,6 +34,18 @@ def deviance(mean: np.ndarray, count: np.ndarray) -> float:
     log = np.zeros_like(mean)
     log[count > 0] = count[count > 0] * np.log(count[count > 0] / mean[count > 0])
     return float((2 * (log - count + mean)).mean())
+
+
+def naive_cka(a: np.ndarray, b: np.ndarray) -> float:
+    """The unbiased HSIC of Song et al. 2012, normalised; its sign is that of two kernels, as of two distances."""
+
+    def hsic(k: np.ndarray, m: np.ndarray) -> float:
+        n = len(k)
+        one, two = (k * m).sum(), k.sum() * m.sum() / (n - 1) / (n - 2)
+        return float(one + two - 2 / (n - 2) * (k @ m).sum()) / (n * (n - 3))
+
+    a, b = (matrix * (1 - np.eye(len(matrix))) for matrix in (a, b))
+    return hsic(a, b) / (hsic(a, a) * hsic(b, b)) ** 0.5
 
 
 def reference(model, sources) -> dict[tuple[str, str, str], float]:
@@ -65,6 +76,7 @@ def reference(model, sources) -> dict[tuple[str, str, str], float]:
     ours, wanted = 1 - np.corrcoef(features)[upper], source.targets.numpy()[upper]
     found["simulated_rdm", "", "spearman"] = spearmanr(ours, wanted).statistic
     found["simulated_rdm", "", "pearson"] = pearsonr(ours, wanted).statistic
+    found["simulated_rdm", "", "cka"] = naive_cka(1 - np.corrcoef(features), source.targets.double().numpy())
     found["simulated_rdm", "", "loss"] = 1 - found["simulated_rdm", "", "pearson"]
     return found
 

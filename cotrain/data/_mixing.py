@@ -307,7 +307,7 @@ class MixingLoader:
     def _batch(self, work: tuple[MicroStep, Tensor]) -> Batch:
         micro_step, index = work
         source = self.sources[micro_step.task][micro_step.session]
-        images, targets = source.batch(index.to(source.images.device))
+        images, targets = source.batch(index)
         if self.pin_memory and images.device.type == "cpu":
             images, targets = images.pin_memory(), targets.cpu().pin_memory()
         return Batch(micro_step.task, micro_step.session, images, targets, micro_step.step_ends)

@@ -21,6 +21,8 @@ from cotrain.tasks import SPLITS
 
 log = logging.getLogger(__name__)
 
+MOST_ROWS = 10_000  # of an RDM: 0.4 GB, and some 5 GB while it is made in float64
+
 
 class RdmOfResponsesConfig(Config):
     """Data with a further RDM task: the dissimilarities of the responses of one of their neural tasks."""
@@ -52,15 +54,15 @@ def rdm_of_responses(config: RdmOfResponsesConfig, *, seed: int) -> Data:
 
     Raises:
         DataError: A task is unknown, of another kind, or there already; responses or repeats are missing; sessions do
-            not show the same images; an image has no class or a class has no image in some split; or an RDM is
-            constant.
+            not show the same images; an image has no class or a class has no image in some split; an RDM is
+            constant, or has more than 10,000 rows.
     """
     data: Data = build(config.data, seed=seed)
     _check_tasks(data, config)
     classes: dict[str, Tensor] = {}  # of each session, as training has them
-    splits: dict[str, dict[str, dict[str, Source]]] = {}
+    splits: dict[str, Mapping[str, Mapping[str, Source]]] = {}
     for split in SPLITS:  # training first
-        held = dict(data.splits[split])
+        held: dict[str, Mapping[str, Source]] = dict(data.splits[split])
         parts = _parts(held[config.task], config, f"{split}/{config.task}")
         if config.groups_of:
             labelled = next(iter(held[config.groups_of].values()))
@@ -182,6 +184,11 @@ def _rdms(parts: list[_Part], config: RdmOfResponsesConfig, where: str) -> dict[
     """{session: source} of the new task."""
     made = {}
     for part in parts:
+        if (count := part.values.shape[-2]) > MOST_ROWS:
+            raise DataError(
+                f"{part.where}: an RDM among {count} stimuli would take {count**2 * 4 / 1e9:.1f} GB, far more while it "
+                f"is made; {MOST_ROWS} is the limit. Take fewer images, or the RDM among classes: `groups_of`."
+            )
         matrix = stored_rdm(part.values, config.dissimilarity, whitening=config.whitening)
         if len(matrix) > 2:  # fewer are refused where all sources are checked
             spread_of(matrix, part.where)

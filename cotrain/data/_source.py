@@ -58,12 +58,15 @@ class Source:
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Images and targets of some stimuli; for an RDM the dissimilarities among them, or among their groups.
 
+        The index may be on the CPU wherever the images are, and should be for an RDM among groups.
+
         Raises:
             DataError: The RDM is among groups, and the stimuli are not ordered by group, as many of each.
         """
         # of a tensor, index_select copies whole images; indexing would copy pixel by pixel
-        images = self.images[index] if isinstance(self.images, ImageRows) else self.images.index_select(0, index)
-        rows = index if self.groups is None else _groups_in_order(self.groups[index.cpu()]).to(self.targets.device)
+        placed = index.to(self.images.device)
+        images = self.images[placed] if isinstance(self.images, ImageRows) else self.images.index_select(0, placed)
+        rows = placed if self.groups is None else _groups_in_order(self.groups[index.cpu()]).to(self.targets.device)
         targets = self.targets[rows]
         return images, targets[:, rows] if self.kind == "rdm" else targets
 
@@ -231,6 +234,7 @@ def _check_groups(source: Source, groups: Tensor, where: str) -> None:
 
 def _groups_in_order(groups: Tensor) -> Tensor:
     """The groups of a batch, each once."""
+    found: Tensor
     found, counts = groups.unique_consecutive(return_counts=True)
     if len(found.unique()) < len(found) or len(counts.unique()) > 1:
         raise DataError(

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cotrain.dissimilarity import DISSIMILARITIES, cosine, crossnobis, pairs, pearson, rdm, unbiased_cka
+from cotrain.dissimilarity import DISSIMILARITIES, cosine, crossnobis, pairs, pearson, rdm, stored_rdm, unbiased_cka
 from cotrain.errors import ModelError
 
 MANY = settings(max_examples=50, deadline=None)
@@ -358,3 +358,21 @@ def test_rdms_are_those_of_rsatoolbox():
     long = toolbox.data.Dataset(repeats.reshape(-1, 8), obs_descriptors=descriptors)
     found = toolbox.rdm.calc_rdm(long, method="crossnobis", descriptor="stimulus", cv_descriptor="repeat").get_vectors()
     assert_close(pairs(crossnobis(torch.tensor(repeats), whitening="none")), found[0], 1e-9)
+
+
+@pytest.mark.parametrize("dissimilarity", [*DISSIMILARITIES, "crossnobis"])
+def test_stored_rdms_are_symmetric_and_nearest_to_those_of_float64(dissimilarity):
+    responses = normal(3, 40, 30, seed=1) if dissimilarity == "crossnobis" else normal(40, 30, seed=1)
+    found = stored_rdm(responses.float(), dissimilarity)
+    make = crossnobis if dissimilarity == "crossnobis" else lambda values: rdm(values, dissimilarity)
+    exact = make(responses.float().double())
+    assert found.dtype == torch.float32 and torch.equal(found, found.T)
+    assert torch.equal(found, ((exact + exact.T) / 2).float())
+    if dissimilarity == "crossnobis":
+        assert torch.equal(
+            stored_rdm(responses, dissimilarity, whitening="none"),
+            stored_rdm(responses.flip(0), dissimilarity, whitening="none"),
+        )
+    else:  # so that fingerprints are equal on all machines
+        order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(found, stored_rdm(responses.float()[:, order], dissimilarity))

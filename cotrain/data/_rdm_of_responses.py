@@ -45,7 +45,7 @@ def rdm_of_responses(config: RdmOfResponsesConfig, *, seed: int) -> Data:
 
     Responses count in the units that the data give them: standardised ones (z-scored with training images) give
     each neuron the same say. So "squared_euclidean" is in squared standard deviations, mean over neurons, and
-    "crossnobis" in units of the noise variance of a single repeat. "crossnobis" takes the repeats of each split,
+    "crossnobis" in units of the noise variance of a single repeat (of groups: of their means in one). It takes the repeats of each split,
     as many as all its stimuli have; all others take the mean over repeats. Sessions share one RDM ("mean", "joint")
     only where they show the same images, in any order.
 

@@ -64,13 +64,27 @@ def rdm(
         return distance.clamp(0, 2) * others
 
 
-def stored_rdm(responses: Float[Tensor, "stimuli neurons"]) -> Float[Tensor, "stimuli stimuli"]:
-    """`rdm` as a float32 target that is symmetric and, but for the rarest rounding, bit-equal on all machines.
+def stored_rdm(
+    responses: Float[Tensor, "*repeats stimuli neurons"],
+    dissimilarity: str = "correlation",
+    *,
+    whitening: str = "diagonal",
+) -> Float[Tensor, "stimuli stimuli"]:
+    """`rdm` or `crossnobis` as a float32 target, symmetric and, but for the rarest rounding, bit-equal on all machines.
 
     A matrix product in float32 differs in its last bits from one machine to another, and so would the fingerprint of
     the data.
+
+    Args:
+        responses: (stimuli, neurons), or (repeats, stimuli, neurons) for "crossnobis".
+        dissimilarity: One of `DISSIMILARITIES`, or "crossnobis".
+        whitening: Of "crossnobis".
+
+    Raises:
+        ModelError: As `rdm` and `crossnobis`.
     """
-    exact = rdm(responses.double())
+    values = responses.double()
+    exact = crossnobis(values, whitening=whitening) if dissimilarity == "crossnobis" else rdm(values, dissimilarity)
     return ((exact + exact.T) / 2).float()
 
 

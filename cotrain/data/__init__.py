@@ -3,7 +3,6 @@
 from cotrain.data._arrays import (
     ArraysConfig,
     LabelArrayConfig,
-    RdmArrayConfig,
     ResponseArrayConfig,
     ResponseRdmConfig,
     arrays,
@@ -32,6 +31,8 @@ from cotrain.data._mixing import Batch, MicroStep, MixingConfig, MixingLoader, S
 from cotrain.data._multi_task import MultiTaskConfig, multi_task
 from cotrain.data._neural_targets import neural_targets
 from cotrain.data._public_sets import fetch, public_sets
+from cotrain.data._rdm_arrays import RdmArrayConfig
+from cotrain.data._rdm_of_responses import RdmOfResponsesConfig, rdm_of_responses
 from cotrain.data._recorded import RecordedConfig, recorded
 from cotrain.data._session_images import session_images
 from cotrain.data._simulated_v1 import SimulatedV1Config, simulated_v1
@@ -61,6 +62,7 @@ __all__ = [
     "MultiTaskConfig",
     "Preparation",
     "RdmArrayConfig",
+    "RdmOfResponsesConfig",
     "RecordedConfig",
     "ResponseArrayConfig",
     "ResponseRdmConfig",
@@ -93,6 +95,7 @@ __all__ = [
     "neural_targets",
     "prepared",
     "public_sets",
+    "rdm_of_responses",
     "recorded",
     "select_classes",
     "select_tasks",

@@ -17,6 +17,7 @@ from cotrain.config import AddedLater, Config
 from cotrain.data._duplicates import duplicate_groups
 from cotrain.data._images import grey, image_tensor, resized
 from cotrain.data._neural_targets import neural_targets
+from cotrain.data._rdm_arrays import Names, RdmArrayConfig, rdm_sources
 from cotrain.data._source import Data, Source, assemble
 from cotrain.data._splits import SplitConfig, split_groups
 from cotrain.dissimilarity import stored_rdm
@@ -47,14 +48,6 @@ class ResponseArrayConfig(Config):
     standardise: bool = True  # z-score each neuron with mean and standard deviation of the training images
 
 
-class RdmArrayConfig(Config):
-    """An RDM task from a matrix of dissimilarities among the images."""
-
-    kind: ClassVar[str] = "cotrain.data.RdmArrayConfig"
-    task: str
-    rdm: str  # (images, images)
-
-
 class ResponseRdmConfig(Config):
     """An RDM task whose dissimilarities are those of recorded responses: 1 - Pearson over neurons.
 
@@ -80,18 +73,21 @@ class ArraysConfig(Config):
     split: SplitConfig = SplitConfig()
     given_split: Annotated[str, AddedLater(neutral="")] = ""
     """Array of text, "train", "validation" or "test" for each image; the split's shares say what it leaves open."""
+    image_ids: Annotated[str, AddedLater(neutral="")] = ""
+    """Array that names the images, by which RDM tasks with `ids` find their rows: text or whole numbers, all
+    different."""
 
 
 def arrays(config: ArraysConfig, *, seed: int) -> Data:
-    """Read the file, split by image content (equal images stay together, classes in equal shares).
+    """Read the file, split by image content (equal images stay together, classes in equal shares, or groups of an RDM).
 
     Raises:
         DataError: The file or an array is missing or damaged, lengths differ, pixels are NaN, labels leave their
-            range, or a split is empty; says which.
+            range, ids do not fit, or a split is empty; says which.
     """
     if not config.tasks:
         raise DataError(f"{config.path}: name at least one task.")
-    held = _read(config)
+    held = _read(config.path, _names(config))
     images = _images(held, config, config.images)
     labels = [held[task.labels] for task in config.tasks if isinstance(task, LabelArrayConfig)]
     for array in labels:
@@ -99,7 +95,10 @@ def arrays(config: ArraysConfig, *, seed: int) -> Data:
             raise DataError(
                 f"{config.path}: {len(images)} images but labels of shape {array.shape}. Each image needs one label."
             )
-    strata = labels[0] if labels else None
+    grouped = [held[task.groups] for task in config.tasks if isinstance(task, RdmArrayConfig) and task.groups]
+    # a group needs images in every split; arrays that do not fit are refused with their task
+    fitting = [np.unique(array, return_inverse=True)[1] for array in grouped if array.shape == (len(images),)]
+    strata = next(iter([*labels, *fitting]), None)
     given = _given_split(held[config.given_split], len(images), config) if config.given_split else None
     if config.test_images:
         if given is not None:
@@ -111,16 +110,18 @@ def arrays(config: ArraysConfig, *, seed: int) -> Data:
     index = split_groups(groups, config.split, seed=seed, strata=strata, given=given)
     splits: dict[str, dict[str, dict[str, Source]]] = {split: {} for split in index}
     for task in config.tasks:
-        session = task.session if isinstance(task, ResponseArrayConfig) else ""
-        for split, source in _sources(task, images, held, index, config).items():
-            if session in (sessions := splits[split].setdefault(task.task, {})):
-                raise DataError(f"{config.path}: the task {task.task!r} is named twice. Rename one.")
-            sessions[session] = source
+        if task.task in splits["train"] and not isinstance(task, ResponseArrayConfig):
+            raise DataError(f"{config.path}: the task {task.task!r} is named twice. Rename one.")
+        for session, parts in _sessions(task, images, held, index, config).items():
+            for split, source in parts.items():
+                if session in (sessions := splits[split].setdefault(task.task, {})):
+                    raise DataError(f"{config.path}: the task {task.task!r} is named twice. Rename one.")
+                sessions[session] = source
     return assemble(splits)
 
 
-def _read(config: ArraysConfig) -> dict[str, NDArray[Any]]:
-    place = data_folder() / config.path
+def _read(path: str, names: list[str]) -> dict[str, NDArray[Any]]:
+    place = data_folder() / path
     if not place.is_file():
         raise DataError(f"There is no data file {place}. Set COTRAIN_DATA to the folder that holds {place.name}.")
     try:
@@ -128,20 +129,21 @@ def _read(config: ArraysConfig) -> dict[str, NDArray[Any]]:
             file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise DataError(f"{place} is no NPZ file: it holds one array. Write it with numpy.savez.")
-            return {name: _array(file, name, config.path) for name in _names(config)}
+            return {name: _array(file, name, path) for name in names}
     except DAMAGE as error:
         raise DataError(f"{place} is no readable NPZ file: {error}") from None
 
 
 def _names(config: ArraysConfig) -> list[str]:
-    names = [config.images, config.test_images, config.given_split]
+    names = [config.images, config.test_images, config.given_split, config.image_ids]
     for task in config.tasks:
-        names += [value for field, value in task.record().items() if field in TARGET_FIELDS]
+        elsewhere = ("rdm", "ids") if isinstance(task, RdmArrayConfig) and task.rdm_path else ()
+        names += [value for field, value in task.record().items() if field in TARGET_FIELDS and field not in elsewhere]
     return [name for name in dict.fromkeys(names) if name]
 
 
 DAMAGE = (ValueError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-TARGET_FIELDS = ("labels", "test_labels", "class_names", "responses", "rdm")
+TARGET_FIELDS = ("labels", "test_labels", "class_names", "responses", "rdm", "ids", "groups")
 
 
 def _array(file: Any, name: str, path: str) -> NDArray[Any]:
@@ -193,15 +195,38 @@ def _with_test_images(
     return torch.cat([images, more]), ["train"] * len(images) + ["test"] * len(more), labels[0]
 
 
-def _sources(
+def _sessions(
     task: Config,
     images: Tensor,
     held: Mapping[str, NDArray[Any]],
     index: Index,
     config: ArraysConfig,
-) -> dict[str, Source]:
+) -> dict[str, dict[str, Source]]:
+    """{session: {split: source}} of a task."""
     where = f"{config.path}, task {getattr(task, 'task', '')!r}"
     rows = {split: torch.from_numpy(positions) for split, positions in index.items()}
+    if not isinstance(task, RdmArrayConfig):
+        session = task.session if isinstance(task, ResponseArrayConfig) else ""
+        return {session: _sources(task, images, held, rows, config, where)}
+    if task.rdm_path and not task.ids:
+        raise DataError(f"{where}: the RDM is in another file, {task.rdm_path}, so name `ids`, which name its rows.")
+    if task.ids and not (task.groups or config.image_ids):
+        raise DataError(f"{where}: `ids` name the rows of the RDM, so name the images' `image_ids` too, or `groups`.")
+    rdms = _read(task.rdm_path, [task.rdm, task.ids]) if task.rdm_path else held
+    none: NDArray[Any] = np.empty(0, np.str_)
+    names = Names(rdms.get(task.ids, none), held.get(config.image_ids, none), held.get(task.groups, none))
+    matrices = _numbers(rdms[task.rdm], where)
+    return rdm_sources(task, images, matrices, names, rows, where)
+
+
+def _sources(
+    task: Config,
+    images: Tensor,
+    held: Mapping[str, NDArray[Any]],
+    rows: Mapping[str, Tensor],
+    config: ArraysConfig,
+    where: str,
+) -> dict[str, Source]:
     if isinstance(task, LabelArrayConfig):
         if held[task.class_names].ndim != 1:
             raise DataError(f"{where}: class names must be a list, found shape {held[task.class_names].shape}.")
@@ -210,12 +235,6 @@ def _sources(
             raise DataError(f"{where}: `test_labels` are named, so name `test_images` too.")
         labels = [_labels(held[name], where) for name in (task.labels, task.test_labels) if name]
         whole = Source("classification", images, torch.cat(labels), class_names=names)
-        return {split: whole.subset(row) for split, row in rows.items()}
-    if isinstance(task, RdmArrayConfig):
-        matrix = _numbers(held[task.rdm], where)
-        if matrix.shape != (len(images), len(images)):
-            raise DataError(f"{where}: {len(images)} images but an RDM of shape {matrix.shape}.")
-        whole = Source("rdm", images, torch.from_numpy(matrix))
         return {split: whole.subset(row) for split, row in rows.items()}
     assert isinstance(task, (ResponseArrayConfig, ResponseRdmConfig))
     repeats = _numbers(held[task.responses], where)

@@ -24,7 +24,7 @@ class SelectTasksConfig(Config):
 
 
 class ShuffledConfig(Config):
-    """Data whose training and validation targets are permuted over images, for some tasks."""
+    """Data whose training and validation targets are permuted over images, or groups of them, for some tasks."""
 
     kind: ClassVar[str] = "cotrain.data.shuffled"
     data: AnyConfig
@@ -63,7 +63,8 @@ def shuffled(config: ShuffledConfig, *, seed: int) -> Data:
     """Build `config.data` and permute targets over images within the training and the validation split.
 
     The test split keeps its pairs: a model that learnt from shuffled pairs is asked what the true ones were, and
-    scores near zero. Marginal statistics of the responses stay as they are.
+    scores near zero. Marginal statistics of the responses stay as they are. Of an RDM among groups the groups are
+    permuted; of very few, a permutation may well leave most where they were.
 
     Raises:
         DataError: A task is named that the data lack, or none is named.
@@ -76,8 +77,10 @@ def shuffled(config: ShuffledConfig, *, seed: int) -> Data:
     for split, task, session, source in walk(data.splits):
         if task in config.tasks and split != "test":
             generator = torch.Generator().manual_seed(derive_seed(seed, "noise", "shuffle", split, task, session))
-            order = torch.randperm(len(source), generator=generator)
-            _, targets = source.batch(order)
+            order = torch.randperm(len(source.targets), generator=generator)
+            targets = source.targets[order]
+            if source.kind == "rdm":
+                targets = targets[:, order]
             repeats = None if source.repeats is None else source.repeats[order]
             source = replace(source, targets=targets, repeats=repeats)
         splits[split].setdefault(task, {})[session] = source

@@ -18,7 +18,8 @@ from annotated_types import Ge
 from pydantic import StringConstraints
 from torch import Tensor
 
-from cotrain.config import Config
+from cotrain.config import AddedLater, Config
+from cotrain.data._balanced import balanced_batches
 from cotrain.data._prefetch import in_order
 from cotrain.data._source import Source
 from cotrain.errors import DataError, did_you_mean
@@ -44,6 +45,9 @@ class MixingConfig(Config):
     batch_size: Annotated[int, Ge(1)] = 64
     batch_sizes: tuple[tuple[str, Annotated[int, Ge(1)]], ...] = ()  # those of tasks that need another
     sessions: Literal["rotation", "by_size"] = "rotation"  # in turn, or as often as their stimuli fill batches
+    balanced: Annotated[tuple[tuple[str, Annotated[int, Ge(1)]], ...], AddedLater(neutral=())] = ()
+    """(task, stimuli of each group in a batch): batches hold so many of each of (batch size / so many) classes, or
+    groups of an RDM, ordered by group; of all, where there are fewer. Class manifolds and RDMs among groups need it."""
 
 
 @dataclass(frozen=True)
@@ -81,27 +85,42 @@ class Schedule:
         config: The ratios.
         stimuli: {task: {session: number of training stimuli}}.
         world_size: Ranks that share each batch.
+        groups: {(task, session): number of groups} of the tasks that are balanced; their ranks share whole groups.
 
     Raises:
-        DataError: A task is unknown, unused or named twice, epochs are out of order, or a session is smaller than
-            the ranks need.
+        DataError: A task is unknown, unused or named twice, epochs are out of order, a session is smaller than
+            the ranks need, or a balanced batch holds no whole number of groups.
     """
 
-    def __init__(self, config: MixingConfig, stimuli: Mapping[str, Mapping[str, int]], *, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        config: MixingConfig,
+        stimuli: Mapping[str, Mapping[str, int]],
+        *,
+        world_size: int = 1,
+        groups: Mapping[tuple[str, str], int] | None = None,
+    ) -> None:
         self.config, self.stimuli = config, stimuli
         self._check()
-        sizes = dict(config.batch_sizes)
-        # a session smaller than a batch gives what it has
-        self.batch_size = {
-            (task, session): min(sizes.get(task, config.batch_size), count) // world_size * world_size
-            for task, sessions in stimuli.items()
-            for session, count in sessions.items()
-        }
+        sizes, self.of_each = dict(config.batch_sizes), dict(config.balanced)
+        self.batch_size = {}
+        for task, sessions in stimuli.items():
+            # a session smaller than a batch gives what it has
+            whole, each = sizes.get(task, config.batch_size), self.of_each.get(task, 1)
+            if whole % each:
+                raise DataError(
+                    f"balanced: {each} stimuli of each group do not fill the batch of {whole} of {task!r}. Give "
+                    f"`batch_sizes` a multiple of {each} for it, for example {max(1, whole // each) * each}."
+                )
+            for session, count in sessions.items():
+                parts = min(whole // each, (groups or {}).get((task, session), count // each))
+                self.batch_size[task, session] = parts // world_size * world_size * each
         for (task, session), size in self.batch_size.items():
             if size == 0:
                 where, whole = f"{task}/{session}" if session else task, sizes.get(task, config.batch_size)
+                of_each = f", {self.of_each[task]} of each group" if task in self.of_each else ""
                 raise DataError(
-                    f"{where}: {world_size} ranks cannot share a batch of {whole}; "
+                    f"{where}: {world_size} ranks cannot share a batch of {whole}{of_each}; "
                     f"the session has {stimuli[task][session]} stimuli."
                 )
 
@@ -187,14 +206,15 @@ class Schedule:
     def _check(self) -> None:
         config, tasks = self.config, list(self.stimuli)
         named = [task for _, ratios in config.ratios for task, _ in ratios]
-        for task in (config.main, *named, *(task for task, _ in config.batch_sizes)):
+        of_fields = {name: [task for task, _ in getattr(config, name)] for name in ("batch_sizes", "balanced")}
+        for task in (config.main, *named, *(task for held in of_fields.values() for task in held)):
             if task not in tasks:
                 raise DataError(f"mixing names the task {task!r}, which the data lack.{did_you_mean(task, tasks)}")
         for unused in set(tasks) - {config.main, *named}:
             raise DataError(f"mixing gives the task {unused!r} no ratio: name one, or leave the task out of the data.")
-        sized = [task for task, _ in config.batch_sizes]
-        if len(set(sized)) < len(sized):
-            raise DataError(f"batch_sizes: name each task once, found {sized}.")
+        for field, held in of_fields.items():
+            if len(set(held)) < len(held):
+                raise DataError(f"{field}: name each task once, found {held}.")
         starts = [start for start, _ in config.ratios]
         if starts != sorted(set(starts)) or (starts and starts[0] != 1):
             raise DataError(f"ratios must begin at epoch 1 and go upwards, found epochs {starts}.")
@@ -216,7 +236,7 @@ class MixingLoader:
         sources: {task: {session: source}} of the training split.
         config: The mixing.
         seed: The experiment's seed; stimuli are shuffled by its `order` child, anew for each pass over a session.
-        rank, world_size: Of several processes each gets its own share of every batch.
+        rank, world_size: Of several processes each gets its own share of every batch; of a balanced one, whole groups.
         workers: Threads that read batches ahead; the batches are the same for any number.
         pin_memory: Whether to lay batches where a GPU copies them from while it computes.
     """
@@ -233,10 +253,16 @@ class MixingLoader:
         pin_memory: bool = False,
     ) -> None:
         stimuli = {task: {name: len(source) for name, source in held.items()} for task, held in sources.items()}
-        self.schedule = Schedule(config, stimuli, world_size=world_size)
+        self._balanced = balanced_batches(sources, config.balanced, seed=seed)
+        groups = {place: len(held.members) for place, held in self._balanced.items()}
+        self.schedule = Schedule(config, stimuli, world_size=world_size, groups=groups)
         for (task, session), size in self.schedule.batch_size.items():
-            if sources[task][session].kind == "rdm" and size // world_size < 3:
-                raise DataError(f"{task}: {size // world_size} stimuli a batch and rank make no RDM; 3 or more do.")
+            rows = size // world_size // self.schedule.of_each.get(task, 1)
+            if (kind := sources[task][session].kind) == "rdm" and rows < 3:
+                what = "stimuli" if sources[task][session].groups is None else "groups"
+                raise DataError(f"{task}: {rows} {what} a batch and rank make no RDM; 3 or more do.")
+            if kind == "manifolds" and rows < 2:
+                raise DataError(f"{task}: {rows} class a batch and rank leaves nothing to separate; 2 or more do.")
         self.sources, self.seed, self.rank, self.world_size = sources, seed, rank, world_size
         self.workers, self.pin_memory = workers, pin_memory
         self.epoch, self.micro_step = 1, 0
@@ -268,6 +294,9 @@ class MixingLoader:
         """The stimuli of this rank in a batch."""
         where = micro_step.task, micro_step.session
         size, count = self.schedule.batch_size[where], self.schedule.stimuli[where[0]][where[1]]
+        if (balanced := self._balanced.get(where)) is not None:
+            groups = balanced.stimuli(micro_step.number, size // balanced.each).view(-1, balanced.each)
+            return groups[self.rank :: self.world_size].flatten()
         number_of_pass, batch = divmod(micro_step.number, count // size)
         held = self._orders.get(where)
         if held is None or held[0] != number_of_pass:
@@ -278,7 +307,7 @@ class MixingLoader:
     def _batch(self, work: tuple[MicroStep, Tensor]) -> Batch:
         micro_step, index = work
         source = self.sources[micro_step.task][micro_step.session]
-        images, targets = source.batch(index.to(source.images.device))
+        images, targets = source.batch(index)
         if self.pin_memory and images.device.type == "cpu":
             images, targets = images.pin_memory(), targets.cpu().pin_memory()
         return Batch(micro_step.task, micro_step.session, images, targets, micro_step.step_ends)

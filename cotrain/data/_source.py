@@ -36,7 +36,7 @@ class Source:
             NaN where a neuron was not recorded; rdm: float32 (stimuli, stimuli), dissimilarities; or among `groups`.
         class_names: Of a classification, or of manifolds.
         groups: Of an rdm task whose RDM is among the mean representations of groups of stimuli: int64 (stimuli,), for
-            each stimulus the row of `targets`, which is float32 (groups, groups) then.
+            each stimulus the row of `targets`, which is float32 (groups, groups) then. It stays on the CPU.
         repeats: Of a neural task, where known: float32 (stimuli, repeats, neurons) in the units of the targets, NaN
             where a repeat is missing.
         unit: Of a neural task's targets.
@@ -56,18 +56,29 @@ class Source:
         return len(self.images)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and targets of some stimuli; for an RDM the dissimilarities among them."""
+        """Images and targets of some stimuli; for an RDM the dissimilarities among them, or among their groups.
+
+        The index may be on the CPU wherever the images are, and should be for an RDM among groups.
+
+        Raises:
+            DataError: The RDM is among groups, and the stimuli are not ordered by group, as many of each.
+        """
         # of a tensor, index_select copies whole images; indexing would copy pixel by pixel
-        images = self.images[index] if isinstance(self.images, ImageRows) else self.images.index_select(0, index)
-        targets = self.targets[index]
-        return images, targets[:, index] if self.kind == "rdm" else targets
+        placed = index.to(self.images.device)
+        images = self.images[placed] if isinstance(self.images, ImageRows) else self.images.index_select(0, placed)
+        rows = placed if self.groups is None else _groups_in_order(self.groups[index.cpu()]).to(self.targets.device)
+        targets = self.targets[rows]
+        return images, targets[:, rows] if self.kind == "rdm" else targets
 
     def subset(self, index: Tensor) -> Source:
-        """The same for some stimuli only."""
+        """The same for some stimuli only; an RDM among groups stays one among all of them."""
+        images = taken(self.images, index)
+        if self.groups is not None:
+            return replace(self, images=images, groups=self.groups[index])
         targets = self.targets[index]
         return replace(
             self,
-            images=taken(self.images, index),
+            images=images,
             targets=targets[:, index] if self.kind == "rdm" else targets,
             repeats=None if self.repeats is None else self.repeats[index],
         )
@@ -152,6 +163,7 @@ def _check_layout(splits: Splits) -> None:
             ("kind", {s.kind for s in sources}),
             ("image shape", {tuple(s.images.shape[1:]) for s in sources}),
             ("classes", {s.class_names for s in sources}),
+            ("rows of RDMs", {"stimuli" if s.groups is None else "groups" for s in sources}),
         ):
             if len(values) > 1:
                 raise DataError(f"Task {task!r}: all sessions and splits need the same {what}, found {sorted(values)}.")
@@ -166,7 +178,9 @@ def _check_source(source: Source, where: str) -> None:
         )
     if len(images) == 0:
         raise DataError(f"{where}: this split is empty. Give it a larger share, or more stimuli.")
-    if len(targets) != len(images):
+    if source.groups is not None:
+        _check_groups(source, source.groups, where)
+    elif len(targets) != len(images):
         raise DataError(f"{where}: {len(images)} images but {len(targets)} targets. Each image needs one.")
     if kind in ("classification", "manifolds"):
         if targets.dtype != torch.int64 or targets.ndim != 1:
@@ -193,11 +207,41 @@ def _check_source(source: Source, where: str) -> None:
             )
     elif targets.shape[0] != targets.shape[1] or len(targets) < 3:
         raise DataError(
-            f"{where}: an RDM needs as many columns as rows, at least 3 stimuli in each split; "
-            f"found {tuple(targets.shape)}."
+            f"{where}: an RDM needs as many columns as rows, at least 3 "
+            f"{'stimuli in each split' if source.groups is None else 'groups'}; found {tuple(targets.shape)}."
         )
     elif torch.isnan(targets).any() or not torch.allclose(targets, targets.T, atol=1e-5):
         raise DataError(f"{where}: an RDM must be symmetric and free of NaN.")
+
+
+def _check_groups(source: Source, groups: Tensor, where: str) -> None:
+    if source.kind != "rdm":
+        raise DataError(f"{where}: only an RDM can be one among groups; this task is of kind {source.kind}.")
+    if groups.dtype != torch.int64 or groups.shape != (len(source),):
+        raise DataError(
+            f"{where}: groups must be int64, one for each of {len(source)} images; "
+            f"found {groups.dtype} {tuple(groups.shape)}."
+        )
+    low, high, rows = int(groups.min()), int(groups.max()), len(source.targets)
+    if low < 0 or high >= rows:
+        raise DataError(f"{where}: groups must lie in 0..{rows - 1} (rows of the RDM), found {low}..{high}.")
+    if empty := (groups.bincount(minlength=rows) == 0).nonzero().flatten().tolist():
+        raise DataError(
+            f"{where}: no stimulus of the groups {empty[:10]} (rows of the RDM). Every group needs stimuli in every "
+            "split: give this one a larger share, or leave these groups out."
+        )
+
+
+def _groups_in_order(groups: Tensor) -> Tensor:
+    """The groups of a batch, each once."""
+    found: Tensor
+    found, counts = groups.unique_consecutive(return_counts=True)
+    if len(found.unique()) < len(found) or len(counts.unique()) > 1:
+        raise DataError(
+            "A batch for an RDM among groups holds its stimuli group by group, as many of each; found the groups "
+            f"{found[:10].tolist()} with {counts[:10].tolist()} stimuli. Use `MixingConfig.balanced`."
+        )
+    return found
 
 
 def _check_splits_disjoint(facts: Facts) -> None:
@@ -225,6 +269,8 @@ def _fingerprint(splits: Splits, facts: Facts) -> str:
         total.update(source.targets.contiguous().cpu().numpy().tobytes())
         if source.repeats is not None:
             total.update(source.repeats.contiguous().cpu().numpy().tobytes())
+        if source.groups is not None:
+            total.update(source.groups.contiguous().cpu().numpy().tobytes())
     return total.hexdigest()
 
 
@@ -252,9 +298,10 @@ def _task_info(splits: Splits, task: str, facts: Facts) -> TaskInfo:
             stimuli={split: len(splits[split][task][name]) for split in SPLITS},
         )
         for split in SPLITS:
-            if splits[split][task][name].targets.shape[1:] != source.targets.shape[1:] and neural:
+            other, is_fixed = splits[split][task][name], neural or source.groups is not None
+            if is_fixed and other.targets.shape[1:] != source.targets.shape[1:]:
                 where = f"{split}/{task}/{name}" if name else f"{split}/{task}"
-                raise DataError(f"{where}: another number of neurons than in training.")
+                raise DataError(f"{where}: another number of {'neurons' if neural else 'groups'} than in training.")
     return TaskInfo(
         kind=first.kind,
         image_shape=(channels, height, width),

@@ -19,6 +19,7 @@ from cotrain.dissimilarity import (
     pairs,
     pearson,
     rdm,
+    stored_rdm,
     unbiased_cka,
 )
 from cotrain.errors import ModelError
@@ -391,3 +392,21 @@ def test_means_of_groups_are_those_of_a_loop_whatever_their_sizes_and_order(coun
 def test_wrong_groups_are_refused(groups, count, text):
     with pytest.raises(ModelError, match=text):
         group_means(normal(3, 5), torch.tensor(groups), count)
+
+
+@pytest.mark.parametrize("dissimilarity", [*DISSIMILARITIES, "crossnobis"])
+def test_stored_rdms_are_symmetric_and_nearest_to_those_of_float64(dissimilarity):
+    responses = normal(3, 40, 30, seed=1) if dissimilarity == "crossnobis" else normal(40, 30, seed=1)
+    found = stored_rdm(responses.float(), dissimilarity)
+    make = crossnobis if dissimilarity == "crossnobis" else lambda values: rdm(values, dissimilarity)
+    exact = make(responses.float().double())
+    assert found.dtype == torch.float32 and torch.equal(found, found.T)
+    assert torch.equal(found, ((exact + exact.T) / 2).float())
+    if dissimilarity == "crossnobis":
+        assert torch.equal(
+            stored_rdm(responses, dissimilarity, whitening="none"),
+            stored_rdm(responses.flip(0), dissimilarity, whitening="none"),
+        )
+    else:  # so that fingerprints are equal on all machines
+        order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(found, stored_rdm(responses.float()[:, order], dissimilarity))

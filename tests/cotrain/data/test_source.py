@@ -164,6 +164,82 @@ def test_subsets_and_batches_of_an_rdm_are_those_of_its_rows_and_columns():
     torch.testing.assert_close(recorded.subset(rows - 1 + (rows == 0)).repeats, recorded.repeats[[3, 0, 4]])
 
 
+def grouped(number, seed=0, groups=3) -> Source:
+    whole = geometry(groups, seed)
+    return replace(whole, images=pictures(number, seed), groups=torch.arange(number) % groups)
+
+
+def grouped_splits() -> dict:
+    return {split: {"it": {"": grouped(size, place)}} for place, (split, size) in enumerate(SIZES.items())}
+
+
+def test_an_rdm_may_be_one_among_groups():
+    data = assemble(grouped_splits())
+    source = data.splits["train"]["it"][""]
+    part = source.subset(torch.tensor([5, 1, 4]))
+    assert part.groups.tolist() == [2, 1, 1] and torch.equal(part.targets, source.targets)
+    torch.testing.assert_close(part.images, source.images[[5, 1, 4]])
+    images, targets = source.batch(torch.tensor([5, 2, 3, 0]))
+    torch.testing.assert_close(images, source.images[[5, 2, 3, 0]])
+    np.testing.assert_array_equal(targets, source.targets.numpy()[np.ix_([2, 0], [2, 0])])
+    assert source.to(torch.device("cpu")).groups is source.groups
+    other = changed(grouped_splits(), "train/it/", groups=torch.tensor([1, 0, 2, 0, 1, 2]))
+    assert assemble(other).info.fingerprint != data.info.fingerprint
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 3], [0, 1, 3, 4], [2, 5, 0]])
+def test_a_batch_that_is_not_ordered_by_group_is_refused(rows):
+    with pytest.raises(DataError, match=r"holds its stimuli group by group, as many of each; found .*MixingConfig"):
+        grouped(6).batch(torch.tensor(rows))
+
+
+@pytest.mark.parametrize(
+    ("place", "changes", "text"),
+    [
+        (
+            "test/it/",
+            {"groups": torch.tensor([0, 1])},
+            r"test/it: groups must be int64, one for each of 3 images",
+        ),
+        ("test/it/", {"groups": torch.zeros(3)}, r"groups must be int64, .* found torch.float32 \(3,\)"),
+        (
+            "train/it/",
+            {"groups": torch.tensor([0, 1, 2, 3, 1, 2])},
+            r"in 0\.\.2 \(rows of the RDM\), found 0\.\.3",
+        ),
+        ("train/it/", {"groups": torch.tensor([0, 1, 2, -1, 1, 2])}, r"must lie in 0\.\.2 .* found -1\.\.2"),
+        (
+            "test/it/",
+            {"groups": torch.tensor([0, 2, 2])},
+            r"test/it: no stimulus of the groups \[1\] \(rows of",
+        ),
+        ("test/it/", {"kind": "neural"}, "Task 'it': all sessions and splits need the same kind"),
+        ("test/it/", {"groups": None}, r"need the same rows of RDMs, found \['groups', 'stimuli'\]"),
+        (
+            "validation/it/",
+            {"targets": geometry(4).targets, "groups": torch.arange(4)},
+            "validation/it: another number of groups than in training",
+        ),
+        (
+            "train/it/",
+            {"targets": geometry(2).targets, "groups": torch.arange(6) % 2},
+            r"needs as many columns as rows, at least 3 groups; found \(2, 2\)",
+        ),
+    ],
+)
+def test_a_flaw_of_groups_is_refused(place, changes, text):
+    with pytest.raises(DataError, match=text):
+        assemble(changed(grouped_splits(), place, **changes))
+
+
+def test_only_rdms_have_groups():
+    made = splits("v1")
+    for split, size in SIZES.items():
+        made = changed(made, f"{split}/v1/", groups=torch.zeros(size, dtype=torch.int64))
+    with pytest.raises(DataError, match="train/v1: only an RDM can be one among groups; this task is of kind neural"):
+        assemble(made)
+
+
 @pytest.mark.parametrize(
     "places", [("train/v1/a", "test/v1/a"), ("validation/v1/b", "test/v1/a"), ("train/v1/b", "test/it/")]
 )

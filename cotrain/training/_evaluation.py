@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cotrain.data import Source
-from cotrain.metrics import classification_scores, neural_scores, neuron_correlations, rdm_scores
+from cotrain.metrics import classification_scores, manifold_scores, neural_scores, neuron_correlations, rdm_scores
 from cotrain.models import MultiTaskModel
 from cotrain.training._sinks import Score
 
@@ -47,11 +47,15 @@ def evaluate(
         For each task its unweighted loss and its metrics. A neural task has them for each session, and under the
         session "" over the neurons of all sessions (the loss there is the mean over sessions).
     """
-    return [
+    was_training = model.training
+    model.eval()  # for the objectives: some draw random numbers in training
+    scores = [
         Score(epoch, task, session, split, metric, value)
         for task, sessions in tasks.items()
         for session, metric, value in _task_scores(model, task, sessions, device)
     ]
+    model.train(was_training)
+    return scores
 
 
 def _task_scores(
@@ -66,6 +70,8 @@ def _task_scores(
             yield from (("", name, value) for name, value in classification_scores(output, targets))
         elif source.kind == "rdm":
             yield from (("", name, value) for name, value in rdm_scores(output, targets))
+        elif source.kind == "manifolds":
+            yield from (("", name, value) for name, value in manifold_scores(output, targets))
         else:
             correlations.append(neuron_correlations(output, targets))
             if session:

@@ -17,7 +17,7 @@ LEVELS = (
     {"face"},  # cotrain/__init__.py: brings in training when `run` or `load` is first used
     {"training", "analysis"},
     {"data", "losses", "metrics", "models"},
-    {"tasks", "dissimilarity"},
+    {"tasks", "dissimilarity", "manifolds"},
     {"describe"},
     {"recipe"},
     {"resolve"},

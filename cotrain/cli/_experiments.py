@@ -62,6 +62,7 @@ def check(options: argparse.Namespace) -> int:
                 "classification": f"{len(info.class_names)} classes",
                 "neural": f"{neurons} neurons in {len(info.sessions)} session(s)",
                 "rdm": "RDM",
+                "manifolds": f"manifolds of {len(info.class_names)} classes",
             }[info.kind]
             print(
                 f"  {task.name}: {info.kind}, {what}, {stimuli} training images {info.image_shape}, tap {task.tap}; "

@@ -8,6 +8,7 @@ from cotrain.data._arrays import (
     arrays,
 )
 from cotrain.data._augment import AugmentConfig, augment
+from cotrain.data._class_manifolds import ClassManifoldsConfig, class_manifolds
 from cotrain.data._controls import (
     GaussianSurrogateConfig,
     SelectClassesConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "AugmentConfig",
     "Augmentation",
     "Batch",
+    "ClassManifoldsConfig",
     "Data",
     "Decoded",
     "DigitsConfig",
@@ -80,6 +82,7 @@ __all__ = [
     "augment",
     "average_hashes",
     "bytes_of",
+    "class_manifolds",
     "decode",
     "digits",
     "duplicate_groups",

@@ -6,6 +6,7 @@ from cotrain.losses._aggregation import (
     gradient_aggregation,
     nash_bargaining,
 )
+from cotrain.losses._capacity import CapacityConfig, capacity
 from cotrain.losses._counts import (
     NegativeBinomialConfig,
     PoissonConfig,
@@ -16,6 +17,7 @@ from cotrain.losses._counts import (
 )
 from cotrain.losses._cross_entropy import CrossEntropyConfig, cross_entropy
 from cotrain.losses._likelihood import GaussianConfig, LaplaceConfig, gaussian, laplace
+from cotrain.losses._mmcr import MmcrConfig, mmcr
 from cotrain.losses._objective import Objective
 from cotrain.losses._rdm import RdmMatchConfig, rdm_loss, rdm_match
 from cotrain.losses._soft_rank import soft_ranks
@@ -34,6 +36,7 @@ from cotrain.losses._weighting import (
 from cotrain.losses._zero_inflated_gamma import ZeroInflatedGammaConfig, zero_inflated_gamma
 
 __all__ = [
+    "CapacityConfig",
     "CrossEntropyConfig",
     "DynamicWeightAverageConfig",
     "GaussianConfig",
@@ -42,6 +45,7 @@ __all__ = [
     "GradientAggregationConfig",
     "LaplaceConfig",
     "NashBargainingConfig",
+    "MmcrConfig",
     "NegativeBinomialConfig",
     "Objective",
     "PoissonConfig",
@@ -50,6 +54,7 @@ __all__ = [
     "RdmMatchConfig",
     "Weighting",
     "ZeroInflatedGammaConfig",
+    "capacity",
     "cross_entropy",
     "dynamic_weight_average",
     "gaussian",
@@ -58,6 +63,7 @@ __all__ = [
     "gradnorm",
     "laplace",
     "nash_bargaining",
+    "mmcr",
     "negative_binomial",
     "poisson",
     "quasi_poisson",

@@ -1,10 +1,12 @@
 """Scores of predictions; each function yields (name, value). And how well responses are known."""
 
+from cotrain.metrics._manifolds import manifold_scores
 from cotrain.metrics._reliability import split_half_reliability
 from cotrain.metrics._scores import classification_scores, neural_scores, neuron_correlations, rdm_scores
 
 __all__ = [
     "classification_scores",
+    "manifold_scores",
     "neural_scores",
     "neuron_correlations",
     "rdm_scores",

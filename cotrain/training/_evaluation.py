@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cotrain.data import Source
 from cotrain.dissimilarity import group_means
-from cotrain.metrics import classification_scores, neural_scores, neuron_correlations, rdm_scores
+from cotrain.metrics import classification_scores, manifold_scores, neural_scores, neuron_correlations, rdm_scores
 from cotrain.models import MultiTaskModel
 from cotrain.training._sinks import Score
 
@@ -62,11 +62,15 @@ def evaluate(
         Under the session "" the loss is the mean over sessions, and so are the metrics of an RDM task; those of a
         neural task are over the neurons of all sessions.
     """
-    return [
+    was_training = model.training
+    model.eval()  # for the objectives: some draw random numbers in training
+    scores = [
         Score(epoch, task, session, split, metric, value)
         for task, sessions in tasks.items()
         for session, metric, value in _task_scores(model, task, sessions, device)
     ]
+    model.train(was_training)
+    return scores
 
 
 def _task_scores(
@@ -80,6 +84,8 @@ def _task_scores(
         own: list[tuple[str, float]] = []
         if source.kind == "classification":
             yield from (("", name, value) for name, value in classification_scores(output, targets))
+        elif source.kind == "manifolds":
+            yield from (("", name, value) for name, value in manifold_scores(output, targets))
         elif source.kind == "neural":
             correlations.append(neuron_correlations(output, targets))
             own = list(neural_scores(correlations[-1]))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cotrain.errors import DataError, ModelError
-from cotrain.metrics import classification_scores, neural_scores, rdm_scores
+from cotrain.metrics import classification_scores, manifold_scores, neural_scores, rdm_scores
 from cotrain.tasks import KINDS, PRIMARY_METRIC, DataInfo, SessionInfo, TaskInfo, check_name
 
 LETTERS = string.ascii_letters + string.digits
@@ -88,6 +88,7 @@ def test_every_kind_has_a_primary_metric():
         "classification": classification_scores(eye, torch.arange(4)),
         "neural": neural_scores(torch.ones(3)),
         "rdm": rdm_scores(eye, 1 - eye),
+        "manifolds": manifold_scores(eye, torch.arange(4) % 2),
     }
     assert set(PRIMARY_METRIC) == set(KINDS) == set(given_)
     for kind, scores in given_.items():

@@ -12,7 +12,8 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, top_k_accuracy_score
 
 from cotrain.dissimilarity import rdm, unbiased_cka
-from cotrain.metrics import classification_scores, neural_scores, neuron_correlations, rdm_scores
+from cotrain.manifolds import inverse_capacity
+from cotrain.metrics import classification_scores, manifold_scores, neural_scores, neuron_correlations, rdm_scores
 from cotrain.tasks import KINDS, PRIMARY_METRIC
 
 FEW = settings(max_examples=25, deadline=None)
@@ -185,11 +186,58 @@ def test_three_stimuli_are_enough_for_an_rdm_score_but_not_for_cka():
     assert all(math.isnan(value) for value in dict(rdm_scores(torch.zeros(1, 1), torch.zeros(1, 1))).values())
 
 
+def manifolds(classes=4, images=9, units=30, spread=1.0, seed=0):
+    """(output, labels), float32, classes one after the other."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), images)
+    output = rng.normal(0, 1, (classes, units))[labels] + rng.normal(0, spread, (len(labels), units))
+    return torch.tensor(output, dtype=torch.float32), torch.tensor(labels)
+
+
+def capacity(output, labels, **seed):
+    return dict(manifold_scores(output, labels, **seed))["capacity"]
+
+
+def test_capacity_is_the_harmonic_mean_over_classes():
+    output, labels = manifolds()
+    clouds = [output[labels == label] for label in range(4)]
+    inverse = inverse_capacity(clouds, draws=200, generator=torch.Generator().manual_seed(0))
+    assert capacity(output, labels) == pytest.approx(4 / inverse.sum().item())
+    assert capacity(output, labels) == capacity(output, labels) != capacity(output, labels, seed=1)
+
+
+def test_capacity_is_that_of_points_for_equal_images_and_falls_to_the_floor_without_class_means():
+    output, labels = manifolds(classes=20, spread=0.0)
+    assert capacity(output, labels) == pytest.approx(2, rel=0.1)
+    values = [capacity(*manifolds(spread=spread)) for spread in (0.1, 0.5, 1.0, 3.0)]
+    assert values == sorted(values, reverse=True)
+    noise = torch.randn(200, 2000, generator=torch.Generator().manual_seed(0))
+    assert capacity(noise, torch.arange(200) // 20) == pytest.approx(2 / 20, rel=0.1)
+
+
+def test_fifty_images_a_class_are_looked_at_whatever_their_order_of_classes():
+    output, labels = manifolds(images=150)
+    few = manifolds(images=50)
+    assert capacity(output, labels) == pytest.approx(capacity(*few), rel=0.15)
+    assert capacity(output, labels + 3) == capacity(output, labels)
+
+
+def test_output_that_is_not_finite_has_the_worst_capacity_and_one_class_has_none():
+    output, labels = manifolds()
+    broken = output.clone()
+    broken[labels == 2, 5] = math.nan
+    assert 0 < capacity(broken, labels) < capacity(output, labels)
+    assert capacity(output * math.nan, labels) == pytest.approx(1 / 8.5)
+    assert capacity(torch.ones(36, 30), labels) == pytest.approx(1 / 8.5)
+    assert math.isnan(capacity(output, labels * 0))
+
+
 def test_each_kind_of_task_has_its_primary_metric():
     names = {
         "classification": classification_scores(torch.eye(3), torch.arange(3)),
         "neural": neural_scores(torch.ones(3)),
         "rdm": rdm_scores(target(2), target()),
+        "manifolds": manifold_scores(square(), torch.arange(8) % 2),
     }
     assert set(names) == set(KINDS)
     for kind, scores in names.items():

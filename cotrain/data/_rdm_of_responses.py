@@ -45,9 +45,9 @@ def rdm_of_responses(config: RdmOfResponsesConfig, *, seed: int) -> Data:
 
     Responses count in the units that the data give them: standardised ones (z-scored with training images) give
     each neuron the same say. So "squared_euclidean" is in squared standard deviations, mean over neurons, and
-    "crossnobis" in units of the noise variance of a single repeat (of groups: of their means in one). It takes the repeats of each split,
-    as many as all its stimuli have; all others take the mean over repeats. Sessions share one RDM ("mean", "joint")
-    only where they show the same images, in any order.
+    "crossnobis" in units of the noise variance of a single repeat (of groups: of their means in one). It takes the
+    repeats of each split, as many as all its stimuli have; all others take the mean over repeats. Sessions share one
+    RDM ("mean", "joint") only where they show the same images, in any order.
 
     With `groups_of` the rows of the RDM are classes, in the order of their labels, which are taken from the images
     with the same pixels; such a task needs balanced batches (`MixingConfig.balanced`).

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -103,7 +104,7 @@ class MultiTaskModel(nn.Module):
         """
         self._check(task)
         tap = self.taps[task]
-        return self.heads[task](self.features(images, task, [tap])[tap], session)  # type: ignore[no-any-return]
+        return self._answer(task, self.features(images, task, [tap])[tap], session)
 
     def features(self, images: Tensor, task: str, layers: Sequence[str]) -> dict[str, Tensor]:
         """The outputs of layers of the backbone.
@@ -118,7 +119,8 @@ class MultiTaskModel(nn.Module):
         """
         self._check(task)
         activate(self._norms, task)
-        return tapped(self.backbone, self.inputs[task](images), layers)
+        with _naming(f"Task {task!r}"):
+            return tapped(self.backbone, self.inputs[task](images), layers)
 
     def together(self, images: Tensor, tasks: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Tensor]:
         """The outputs of several tasks for the same images, with one pass through the backbone.
@@ -135,7 +137,11 @@ class MultiTaskModel(nn.Module):
         for task, _ in tasks:
             self._check(task)
         features = self.features(images, tasks[0][0], [self.taps[task] for task, _ in tasks])
-        return {(task, session): self.heads[task](features[self.taps[task]], session) for task, session in tasks}
+        return {(task, session): self._answer(task, features[self.taps[task]], session) for task, session in tasks}
+
+    def _answer(self, task: str, features: Tensor, session: str) -> Tensor:
+        with _naming(f"Task {task!r}, session {session!r}" if session else f"Task {task!r}"):
+            return self.heads[task](features, session)  # type: ignore[no-any-return]
 
     def _check(self, task: str) -> None:
         if task not in self.taps:
@@ -174,18 +180,30 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
         for task in config.tasks:
             known = info.task(task.name)
             _require_builders(task)
-            taps[task.name] = resolve_tap(backbone, task.tap, (channels, *known.image_shape[1:]))
+            with _naming(f"Task {task.name!r}"):
+                taps[task.name] = resolve_tap(backbone, task.tap, (channels, *known.image_shape[1:]))
             task = task.replace(tap=taps[task.name])
             shape = _feature_shape(backbone, inputs[task.name], known, task)
             generator.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
-            heads[task.name] = head = build(task.head, known, features=shape)
-            objectives[task.name] = objective = build(task.objective, known)
+            with _naming(f"Task {task.name!r}, tap {task.tap!r}"):
+                heads[task.name] = head = build(task.head, known, features=shape)
+            with _naming(f"Task {task.name!r}"):
+                objectives[task.name] = objective = build(task.objective, known)
             if objective.needs_positive_output and not head.positive_output:
                 raise ModelError(
                     f"Task {task.name!r}: {task.objective.kind} needs positive predictions; give the head "
                     "output='elu' or 'softplus'."
                 )
     return MultiTaskModel(backbone, taps, inputs, heads, objectives)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Say in errors where they arose; what raises them knows its own part only."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from None
 
 
 def _require_builders(task: TaskConfig) -> None:
@@ -201,10 +219,8 @@ def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task:
     was_training = backbone.training
     backbone.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _naming(f"Task {task.name!r}"):
             features = tapped(backbone, entry(torch.zeros(1, *info.image_shape)), [task.tap])[task.tap]
-    except ModelError as error:
-        raise ModelError(f"Task {task.name!r}: {error}") from None
     except (RuntimeError, AssertionError, ValueError) as error:  # a ViT asserts the size of its images
         raise ModelError(
             f"Task {task.name!r}: images of {info.image_shape} do not pass through the backbone up to {task.tap!r}: "

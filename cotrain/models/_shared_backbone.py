@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -118,7 +119,8 @@ class MultiTaskModel(nn.Module):
         """
         self._check(task)
         activate(self._norms, task)
-        return tapped(self.backbone, self.inputs[task](images), layers)
+        with _naming(f"Task {task!r}"):
+            return tapped(self.backbone, self.inputs[task](images), layers)
 
     def together(self, images: Tensor, tasks: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:
         """The outputs of several tasks for the same images, with one pass through the backbone.
@@ -139,7 +141,8 @@ class MultiTaskModel(nn.Module):
 
     def _answer(self, features: dict[str, Tensor], task: str, session: str) -> Tensor | tuple[Tensor, ...]:
         layers = tuple(features[tap] for tap in self.taps[task])
-        return self.heads[task](layers if len(layers) > 1 else layers[0], session)  # type: ignore[no-any-return]
+        with _naming(f"Task {task!r}, session {session!r}" if session else f"Task {task!r}"):
+            return self.heads[task](layers if len(layers) > 1 else layers[0], session)  # type: ignore[no-any-return]
 
     def _check(self, task: str) -> None:
         if task not in self.taps:
@@ -178,19 +181,31 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
         for task in config.tasks:
             known = info.task(task.name)
             _require_builders(task)
-            taps[task.name] = _layers(backbone, (channels, *known.image_shape[1:]), task)
+            with _naming(f"Task {task.name!r}"):
+                taps[task.name] = _layers(backbone, (channels, *known.image_shape[1:]), task)
             shapes = [_feature_shape(backbone, inputs[task.name], known, task.name, tap) for tap in taps[task.name]]
             generator.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
-            built = [build(task.head, known, features=shape) for shape in shapes]
+            with _naming(f"Task {task.name!r}, tap {', '.join(taps[task.name])}"):
+                built = [build(task.head, known, features=shape) for shape in shapes]
             heads[task.name] = head = built[0] if len(built) == 1 else LayerHeads(built)
             layers = {"layers": len(built)} if _combines_layers(task) else {}
-            objectives[task.name] = objective = build(task.objective, known, **layers)
+            with _naming(f"Task {task.name!r}"):
+                objectives[task.name] = objective = build(task.objective, known, **layers)
             if objective.needs_positive_output and not head.positive_output:
                 raise ModelError(
                     f"Task {task.name!r}: {task.objective.kind} needs positive predictions; give the head "
                     "output='elu' or 'softplus'."
                 )
     return MultiTaskModel(backbone, taps, inputs, heads, objectives)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Say in errors where they arose; what raises them knows its own part only."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(f"{where}: {error}") from None
 
 
 def _require_builders(task: TaskConfig) -> None:
@@ -210,14 +225,14 @@ def _layers(backbone: nn.Module, image_shape: tuple[int, ...], task: TaskConfig)
     """The module paths of a task's taps."""
     if len(task.taps) > 1 and not _combines_layers(task):
         raise ModelError(
-            f"Task {task.name!r}: {task.objective.kind} takes the output of one layer, found the taps "
+            f"{task.objective.kind} takes the output of one layer, found the taps "
             f"{', '.join(task.taps)}. Give the task one, or an objective that combines layers, as "
             "cotrain.losses.rdm_match does."
         )
     found = tuple(resolve_tap(backbone, tap, image_shape) for tap in task.taps)
     if len(set(found)) < len(found):
         named = ", ".join(f"{tap} is {path}" for tap, path in zip(task.taps, found, strict=True))
-        raise ModelError(f"Task {task.name!r}: two taps lead to one layer ({named}). Name each layer once.")
+        raise ModelError(f"two taps lead to one layer ({named}). Name each layer once.")
     return found
 
 
@@ -226,10 +241,8 @@ def _feature_shape(backbone: nn.Module, entry: ImageInput, info: TaskInfo, task:
     was_training = backbone.training
     backbone.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _naming(f"Task {task!r}"):
             features = tapped(backbone, entry(torch.zeros(1, *info.image_shape)), [tap])[tap]
-    except ModelError as error:
-        raise ModelError(f"Task {task!r}: {error}") from None
     except (RuntimeError, AssertionError, ValueError) as error:  # a ViT asserts the size of its images
         raise ModelError(
             f"Task {task!r}: images of {info.image_shape} do not pass through the backbone up to {tap!r}: "

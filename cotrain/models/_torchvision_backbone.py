@@ -64,7 +64,10 @@ def torchvision_backbone(config: TorchvisionBackboneConfig) -> nn.Module:
     if config.weights:
         state = network.state_dict()
         start = {name: state[name].clone() for name in matching(network, config.reset, what="reset")}
-        load_partial(network, read_weights(config.name, config.weights))
+        try:
+            load_partial(network, read_weights(config.name, config.weights))
+        except ModelError as error:
+            raise ModelError(f"{config.name}, weights={config.weights!r}: {error}") from None
         with torch.no_grad():
             for name, value in start.items():
                 state[name].copy_(value)

@@ -63,7 +63,7 @@ def seconds(forward: Callable[[], Tensor]) -> float:
 
 losses = {"capacity": of_objective(CapacityConfig(draws=options.draws)), "mmcr": of_objective(MmcrConfig())}
 backbones = {
-    "SmallCnn": of_backbone(SmallCnnConfig()),
+    "SmallCnn": of_backbone(SmallCnnConfig(input_channels=3)),
     "ResNet-18": of_backbone(TorchvisionBackboneConfig(name="resnet18")),
 }
 passes = {**losses, **backbones}

@@ -40,13 +40,14 @@ def inverse_capacity(
 
     since min |v - t|^2 with S v <= -kappa is |P(b)|^2 (Moreau). No correlations between centres are removed.
 
-    For points (or one point) it is (1 + kappa^2) Phi(kappa) + kappa phi(kappa), 1/2 for kappa 0. It is never below 0;
-    M points without a common centre are at M / 2, and no M points are above M - 1/2. Neither unit, origin nor rotation
-    of the space change it. It grows with the number of points, so only manifolds of as many points compare.
+    For a point it is (1 + kappa^2) Phi(kappa) + kappa phi(kappa), 1/2 for kappa 0, and never below 0. M points at right
+    angles, such as independent noise in many dimensions, are at M / 2 for kappa 0; no M points are above M - 1/2, but
+    for the draws. Neither unit, origin nor rotation of the space change it. It grows with the number of points, so only
+    manifolds of as many points compare.
 
     A manifold whose centre is the mean of all centres, but for a millionth of how far its points lie from it, or that
     has a value that is not finite, cannot be told from the others: its 1 / alpha is the largest that its points may
-    come to, min(M - 1, neurons) more than that of a point, and it has no gradient. One that is not finite does not
+    come to, min(M - 1, neurons) more than that of a point, and its gradient is 0. One that is not finite does not
     count in the mean of all centres.
 
     The projection's coefficients are held fixed for the gradient, which is exact (envelope theorem).
@@ -55,7 +56,7 @@ def inverse_capacity(
         manifolds: Two or more, of any number of points each (1 or more), on any device.
         draws: How many random directions for each manifold; the value of one is off by about 1 / sqrt(draws) of itself,
             that of a point by twice as much. They are drawn in the span of the frame: the rest has no effect.
-        kappa: Margin, in units of the length of the normal vector; 0: separability.
+        kappa: Distance that points keep from the plane, in lengths of their centre / sqrt(neurons); 0: separability.
         generator: Of the directions, on the CPU; None: torch's own.
         directions: Given ones instead, for each manifold (draws, neurons + 1), the last coordinate that of the centre.
 
@@ -78,7 +79,8 @@ def inverse_capacity(
             frame = _frame(points, middle) if finite[number] else None
             if frame is None:
                 worst = min(len(points) - 1, points.shape[1]) + inverse_capacity_of_points(kappa)
-                values.append(torch.tensor(worst, dtype=torch.float64))
+                # part of the graph where it can be: a loss of nothing else is still to be differentiated
+                values.append(worst + (0 * points).sum() if finite[number] else middle.new_tensor(worst))
                 continue
             given = _in_span(frame.detach(), draws, generator) if directions is None else directions[number]
             values.append(_mean_square_projection(frame, given, kappa))
@@ -101,7 +103,7 @@ def cone_projection(
     no rows are linearly dependent.
 
     Args:
-        frame: S, float64, on the CPU; no gradient passes. More points than coordinates, and copies, are allowed.
+        frame: S, float64, on the CPU, no row zero; no gradient passes. More points than coordinates, and copies, are allowed.
         directions: b, one a row.
     """
     from scipy.optimize import nnls

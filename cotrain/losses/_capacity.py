@@ -29,7 +29,7 @@ class CapacityConfig(Config):
     kind: ClassVar[str] = "cotrain.losses.capacity"
     weight: Weight = 1.0  # bounded and without a unit, so a fixed weight says what it means
     draws: Annotated[int, Ge(1)] = 100  # random directions for each class and batch
-    kappa: float = 0.0  # margin
+    kappa: float = 0.0  # margin, in lengths of a class centre / sqrt(features)
 
 
 class Capacity(Objective):

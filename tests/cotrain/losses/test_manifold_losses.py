@@ -116,9 +116,8 @@ def test_collapsed_features_are_the_worst_and_their_gradient_is_finite(name, lev
     # means of rank 1: 3 of length 1 have the nuclear norm root 3 and not 3; without a direction it is 0
     worst = 4.5 if name == "capacity" else 1 - (level > 0) / math.sqrt(3)
     assert found.item() == pytest.approx(worst, rel=1e-6)
-    if found.requires_grad:
-        found.backward()
-        assert features.grad.isfinite().all() and features.grad.abs().max() < 100
+    found.backward()
+    assert features.grad.isfinite().all() and features.grad.abs().max() < 100
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -246,3 +245,24 @@ def test_a_row_of_zeros_has_no_gradient():
 def test_compactness_below_0_is_refused():
     with pytest.raises(ConfigError, match="compactness"):
         MmcrConfig(compactness=-0.1)
+
+
+# ---- on a GPU
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_a_gpu_finds_the_same_loss_and_gradient(name, collapsed):
+    features, labels = batch()
+    features = torch.zeros_like(features) if collapsed else features
+    gradients = []
+    for device in ("cpu", "cuda"):
+        values = features.detach().to(device, torch.float32).requires_grad_()
+        with torch.autocast(device, dtype=torch.bfloat16):
+            found = loss(name, values, labels.to(device))
+        assert found.device.type == device
+        found.backward()
+        gradients.append((found.cpu(), values.grad.cpu()))
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-4)

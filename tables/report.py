@@ -63,7 +63,8 @@ def _differences(shown: pd.DataFrame, labels: list[str], baseline: str) -> list[
     found = paired_differences(in_order, baseline)
     if not len(found):
         return [f"No other experiment shares a score and a seed with {baseline!r}."]
-    intervals = [f"[{row.low:+.3f}, {row.high:+.3f}]" if row.seeds > 1 else "[one seed]" for row in found.itertuples()]
+    bounds = zip(found.low, found.high, strict=True)
+    intervals = ["[one seed]" if np.isnan(low) else f"[{low:+.3f}, {high:+.3f}]" for low, high in bounds]
     found["text"] = [f"{mean:+.3f} {interval}" for mean, interval in zip(found.difference, intervals, strict=True)]
     table = found.pivot_table(index="label", columns="score", values="text", aggfunc="first", sort=False)
     table.insert(0, "seeds", found.groupby("label").seeds.min())

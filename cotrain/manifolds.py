@@ -103,7 +103,8 @@ def cone_projection(
     no rows are linearly dependent.
 
     Args:
-        frame: S, float64, on the CPU, no row zero; no gradient passes. More points than coordinates, and copies, are allowed.
+        frame: S, float64, on the CPU, no row zero; no gradient passes. There may be more points than coordinates, and
+            copies of points.
         directions: b, one a row.
     """
     from scipy.optimize import nnls

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cotrain.config import AddedLater, Config
 from cotrain.models._cortical_places import CorticalPlaces, groups
-from cotrain.models._readout import Output, Readout, SessionPart, first_bias, inside, looked_up, map_shape, mean_l1
+from cotrain.models._readout import Output, Readout, SessionPart, first_bias, inside, looked_up, mean_l1, places_shape
 from cotrain.tasks import SessionInfo, TaskInfo, require_kind
 
 Columns = Annotated[tuple[str, ...], MinLen(1)]
@@ -145,7 +145,7 @@ def gaussian_readout(task: TaskInfo, config: GaussianReadoutConfig, *, features:
             are predicted from or feature vectors are shared by.
     """
     require_kind(task, "neural", config)
-    return GaussianReadout(task, config, map_shape(config.kind, features)[0])
+    return GaussianReadout(task, config, places_shape(config.kind, features)[0])
 
 
 def _first_weights(rows: int, channels: int) -> Tensor:

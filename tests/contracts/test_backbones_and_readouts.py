@@ -121,7 +121,7 @@ def needed(model: MultiTaskModel, backbone: str) -> set[str]:
     """Parameters on which the tap's output depends in a whole pass, by autograd and one hook."""
     task = READOUTS[0]
     found: list[Tensor] = []
-    tap = model.backbone.get_submodule(model.taps[task])
+    tap = model.backbone.get_submodule(*model.taps[task])
     handle = tap.register_forward_hook(lambda _module, _inputs, output: found.append(output))
     model.eval().backbone(model.inputs[task](pictures(backbone)))
     handle.remove()

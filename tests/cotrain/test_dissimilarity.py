@@ -15,11 +15,9 @@ from cotrain.dissimilarity import (
     DISSIMILARITIES,
     cosine,
     crossnobis,
-    group_means,
     pairs,
     pearson,
     rdm,
-    stored_rdm,
     unbiased_cka,
 )
 from cotrain.errors import ModelError
@@ -368,45 +366,3 @@ def test_rdms_are_those_of_rsatoolbox():
     long = toolbox.data.Dataset(repeats.reshape(-1, 8), obs_descriptors=descriptors)
     found = toolbox.rdm.calc_rdm(long, method="crossnobis", descriptor="stimulus", cv_descriptor="repeat").get_vectors()
     assert_close(pairs(crossnobis(torch.tensor(repeats), whitening="none")), found[0], 1e-9)
-
-
-@FEW
-@given(st.integers(1, 6), st.integers(0, 20), SEEDS)
-def test_means_of_groups_are_those_of_a_loop_whatever_their_sizes_and_order(count, more, seed):
-    rng = np.random.default_rng(seed)
-    groups = rng.permutation(np.r_[np.arange(count), rng.integers(0, count, more)])
-    values = normal(len(groups), 5, seed=seed, dtype=torch.float32)
-    found = group_means(values, torch.tensor(groups), count)
-    assert found.dtype == torch.float64
-    assert_close(found, np.stack([values.double().numpy()[groups == group].mean(0) for group in range(count)]))
-
-
-@pytest.mark.parametrize(
-    ("groups", "count", "text"),
-    [
-        ([0, 1, 2], 2, r"numbered within 0\.\.1, as the rows of the RDM; found 0\.\.2"),
-        ([-1, 0, 1], 2, r"found -1\.\.1"),
-        ([0, 0, 2], 4, r"found none of the groups \[1, 3\]"),
-    ],
-)
-def test_wrong_groups_are_refused(groups, count, text):
-    with pytest.raises(ModelError, match=text):
-        group_means(normal(3, 5), torch.tensor(groups), count)
-
-
-@pytest.mark.parametrize("dissimilarity", [*DISSIMILARITIES, "crossnobis"])
-def test_stored_rdms_are_symmetric_and_nearest_to_those_of_float64(dissimilarity):
-    responses = normal(3, 40, 30, seed=1) if dissimilarity == "crossnobis" else normal(40, 30, seed=1)
-    found = stored_rdm(responses.float(), dissimilarity)
-    make = crossnobis if dissimilarity == "crossnobis" else lambda values: rdm(values, dissimilarity)
-    exact = make(responses.float().double())
-    assert found.dtype == torch.float32 and torch.equal(found, found.T)
-    assert torch.equal(found, ((exact + exact.T) / 2).float())
-    if dissimilarity == "crossnobis":
-        assert torch.equal(
-            stored_rdm(responses, dissimilarity, whitening="none"),
-            stored_rdm(responses.flip(0), dissimilarity, whitening="none"),
-        )
-    else:  # so that fingerprints are equal on all machines
-        order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
-        assert torch.equal(found, stored_rdm(responses.float()[:, order], dissimilarity))

@@ -123,7 +123,7 @@ def test_v1_is_read_after_conv3_1_and_nothing_later_is_computed(place):
     images = data.splits["test"]["v1"]["3631"].images[:]
     assert images.shape[1:] == (1, 64, 64)
     with torch.no_grad():
-        maps = model.features(images, "v1", [model.taps["v1"]])[f"features.{TAP}"]
+        maps = model.features(images, "v1", model.taps["v1"])[f"features.{TAP}"]
         assert maps.shape[1:] == (256, 64 // 4, 64 // 4) and maps.min() == 0
         assert model(images, "v1", "3631").shape == (len(images), 3)
     assert entered == [*range(TAP + 1)] * 2

@@ -161,18 +161,10 @@ def test_features_without_places_are_refused(which, shape):
 
 
 @pytest.mark.parametrize("shape", [(6, 1, 1), (1, 6), (2, 6)])
-@pytest.mark.parametrize("which", NEW)
+@pytest.mark.parametrize("which", ALL)
 def test_maps_of_one_place_are_refused_where_places_are_learnt(which, shape):
     with pytest.raises(ModelError, match=r"_readout learns where .* one place: tap before the global pooling"):
         readout(which, shape=shape)
-
-
-@pytest.mark.parametrize("shape", [(6, 1, 1), (2, 6)])
-def test_a_gaussian_readout_of_one_place_is_linear(shape):
-    head = readout("gaussian", shape=shape)
-    vectors = maps(3, 6)
-    features = vectors[:, :, None, None] if len(shape) == 3 else torch.stack([vectors - 1, vectors], 1)
-    torch.testing.assert_close(head(features, ""), vectors @ head.part("").weight.T + head.part("").bias)
 
 
 @pytest.mark.parametrize("kind", ["classification", "rdm"])

@@ -8,19 +8,12 @@ import torch
 from cotrain import build
 from cotrain.data import ClassManifoldsConfig, Data, DigitsConfig, MixingConfig
 from cotrain.losses import CapacityConfig, CrossEntropyConfig, MmcrConfig
-from cotrain.models import Head, LinearHeadConfig, MultiTaskModel, SharedBackboneConfig, SmallCnnConfig
+from cotrain.models import LinearHeadConfig, ManifoldHeadConfig, MultiTaskModel, SharedBackboneConfig, SmallCnnConfig
 from cotrain.tasks import TaskConfig
 from cotrain.training import AdamWConfig, RunFolder, TrainerConfig, evaluate
 
 SMALL = SmallCnnConfig(layers=((8, 3, 2), (12, 3, 2)))
 CPU = torch.device("cpu")
-
-
-class Features(Head):
-    """Channels of the feature maps, averaged over places."""
-
-    def forward(self, features, session):
-        return features.flatten(2).mean(2)
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +23,16 @@ def data() -> Data:
 
 def model(data: Data, objective) -> MultiTaskModel:
     digits = TaskConfig(name="digits", tap="layer2", head=LinearHeadConfig(), objective=CrossEntropyConfig(weight=1.0))
-    alone = Data(data.splits, type(data.info)({"digits": data.info.tasks["digits"]}, ""))
-    held = build(SharedBackboneConfig(backbone=SMALL, batch_norm="shared", tasks=(digits,)), alone.info, seed=0)
-    return MultiTaskModel(
-        held.backbone,
-        dict.fromkeys(data.info.tasks, "layer2"),
-        dict.fromkeys(data.info.tasks, held.inputs["digits"]),
-        {"digits": held.heads["digits"], "shapes": Features()},
-        {"digits": held.objectives["digits"], "shapes": build(objective, data.info.tasks["shapes"])},
-    )
+    shapes = TaskConfig(name="shapes", tap="layer2", head=ManifoldHeadConfig(), objective=objective)
+    config = SharedBackboneConfig(backbone=SMALL, batch_norm="shared", tasks=(digits, shapes))
+    return build(config, data.info, seed=0)
 
 
 def trained(data: Data, folder, objective):
     trainer = TrainerConfig(
-        mixing=MixingConfig(main="digits", ratios=((1, (("shapes", 1.0),)),), batch_size=100),
+        mixing=MixingConfig(
+            main="digits", ratios=((1, (("shapes", 1.0),)),), batch_size=100, balanced=(("shapes", 10),)
+        ),
         epochs=2,
         optimiser=AdamWConfig(lr=0.01),
         device="cpu",

@@ -21,7 +21,6 @@ from cotrain.models import SmallCnnConfig, TorchvisionBackboneConfig
 from cotrain.resolve import build
 
 FEATURES, PIXELS = 4096, 64
-LARGEST = {"spearman": 256}  # stimuli; its time grows with the square of their pairs, to minutes
 BACKBONES = {
     "ResNet-18": TorchvisionBackboneConfig(name="resnet18"),
     "SmallCnn": SmallCnnConfig(input_channels=3),
@@ -82,8 +81,7 @@ print(
 )
 for stimuli in options.stimuli:
     passes = {name: backbone_pass(name, stimuli) for name in BACKBONES}
-    compared = [name for name in COMPARISONS if stimuli <= LARGEST.get(name, stimuli)]
-    passes |= {comparison: loss_pass(comparison, stimuli) for comparison in compared}
+    passes |= {comparison: loss_pass(comparison, stimuli) for comparison in COMPARISONS}
     times: dict[str, list[float]] = {name: [] for name in passes}
     for action in passes.values():
         action()
@@ -92,6 +90,6 @@ for stimuli in options.stimuli:
             times[name].append(seconds(action))
     median = {name: statistics.median(held) for name, held in times.items()}
     print(f"{stimuli} stimuli: " + ", ".join(f"{name} {1e3 * median[name]:.2f} ms" for name in BACKBONES))
-    for comparison in compared:
+    for comparison in COMPARISONS:
         shares = ", ".join(f"{100 * median[comparison] / median[name]:.1f} % of {name}" for name in BACKBONES)
         print(f"  {comparison:<9} {1e3 * median[comparison]:8.2f} ms: {shares}")

@@ -17,7 +17,7 @@ Where this is not the paper, for want of an option or of the paper's data:
   number, which decays weights beside the gradient and much less.
 - In the paper the co-trained network learns what a V1 model predicts for the pictures of Tiny ImageNet. That is
   "co-trained, predicted": it names the run "V1 only" by its key, so this run must be finished, in `COTRAIN_HOME`,
-  before it starts (`cotrain retry` takes it up again where it was too early). "co-trained" learns the recorded counts
+  before it starts (`cotrain run vgg_v1 --only "V1 only"`). "co-trained" learns the recorded counts
   themselves, and its shuffled control permutes these.
 - The oracle, whose V1 is a network that was trained on noise, is left out: it asks for another question's run. Where
   there is one, it is `TeacherResponsesConfig(data=OBJECTS_DATA, shown="objects", run=<its key>, layer="features.16")`.

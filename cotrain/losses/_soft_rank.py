@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 from cotrain.dissimilarity import unit_rows
 
 TEMPERATURE = 0.1  # standard deviations of the values
-EXACT = 2048  # values, whose differences are few enough to be taken one by one
+EXACT = 512  # values, whose differences are few enough to be taken one by one
 BINS = 4096
 
 
@@ -62,7 +62,7 @@ def soft_ranks(values: Float[Tensor, " values"], temperature: float = TEMPERATUR
 
     Qin, Liu & Li 2010 (Information Retrieval 13:375), the position function. The spread is the standard deviation of
     all values, so that ranks do not depend on level and scale; towards temperature 0 they are `ranks`. Equal values
-    have equal ranks; where all are equal, none has a gradient. On any device. Up to 2,048 values (the pairs of 64
+    have equal ranks; where all are equal, none has a gradient. On any device. Up to 512 values (the pairs of 32
     stimuli) the sums are exact. Beyond, values are counted on a grid of 4,096 places between the smallest and the
     largest, so that time and memory grow with their number only; while the range is less than 4,000 temperatures (at
     0.1: 400 standard deviations), ranks are right to a thousandth of the number of values, usually to a millionth.

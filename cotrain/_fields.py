@@ -12,7 +12,7 @@ from typing import Any, Literal, Union
 LEAVES = (type(None), bool, int, float, str)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # typing keeps one of equal marks, and 0 equals False
 class AddedLater:
     """Marks a field that the first release of its config lacked.
 

@@ -185,7 +185,7 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
                 taps[task.name] = _layers(backbone, (channels, *known.image_shape[1:]), task)
             shapes = [_feature_shape(backbone, inputs[task.name], known, task.name, tap) for tap in taps[task.name]]
             generator.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
-            with _naming(f"Task {task.name!r}, tap {', '.join(taps[task.name])}"):
+            with _naming(f"Task {task.name!r}, tap {', '.join(map(repr, taps[task.name]))}"):
                 built = [build(task.head, known, features=shape) for shape in shapes]
             heads[task.name] = head = built[0] if len(built) == 1 else LayerHeads(built)
             layers = {"layers": len(built)} if _combines_layers(task) else {}

@@ -29,7 +29,7 @@ def not_finite(model: MultiTaskModel, task: str, session: str, epoch: int, histo
     more = f" and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
     weights = f" Weights that are not finite: {', '.join(broken[:NAMED])}{more}." if broken else ""
     return (
-        f"The loss of {where}, at the tap {', '.join(model.taps[task])}, is not finite in epoch {epoch}."
+        f"The loss of {where}, at the tap {', '.join(map(repr, model.taps[task]))}, is not finite in epoch {epoch}."
         f"{last if losses else ''}{weights} Training stops; earlier checkpoints are kept. Lower the learning rate, or "
         "set clip_norm."
     )

@@ -42,6 +42,13 @@ def test_marks_are_of_whole_fields(mark):
             define(annotation)
 
 
+def test_equal_neutral_values_of_other_types_are_kept_apart():
+    first = define(Annotated[bool, AddedLater(neutral=False)])
+    assert first is not None
+    with pytest.raises(TypeError, match=r"neutral=0 is no value of the field"):
+        define(Annotated[bool, AddedLater(neutral=0)])
+
+
 @pytest.mark.parametrize(
     ("annotation", "neutral"),
     [

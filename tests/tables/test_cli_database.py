@@ -18,7 +18,7 @@ from cotrain.tables._datajoint import dj
 from cotrain.tables.connect import connect, embedded
 from cotrain.tables.runs import Attempt, EpochScore, RecipeRun, Run, TrainedModel
 
-FAILURE = r"Run (\w{32}) failed: The loss of task '\w+' is not finite in epoch 1\."
+FAILURE = r"Run (\w{32}) failed: The loss of task '\w+', at the tap '[\w.]+', is not finite in epoch 1\."
 
 
 @pytest.fixture(scope="module")

@@ -185,7 +185,9 @@ def test_a_failure_is_recorded_and_others_go_on(worked):
     keys = keys_of(worked, "Failing")
     row = (Attempt() & keys["absurd"]).fetch1()
     assert (row["status"], row["attempt"], row["epoch"]) == ("failed", 1, 0)
-    assert re.search(r"^TrainingError: The loss of task '\w+' is not finite in epoch 1\.", row["error"])
+    assert re.search(
+        r"^TrainingError: The loss of task '\w+', at the tap '[\w.]+', is not finite in epoch 1\.", row["error"]
+    )
     assert "Traceback (most recent call last)" in row["stack"]
     assert "_training_scores" in row["stack"]
     assert row["started"] <= row["heartbeat"]

@@ -207,7 +207,7 @@ def test_statistics_of_a_resting_task_stay(tiny, tmp_path, states):
 def test_a_loss_that_is_lost_stops_the_run_and_earlier_checkpoints_stay(steps, digits, tmp_path):
     broken = digits(optimiser=AdamWConfig(lr=1e30), epochs=3, checkpoint_steps=steps)
     text = (
-        r"The loss of task 'digits', at the tap layer2, is not finite in epoch 1\. Its last finite value was 2\.\d+ "
+        r"The loss of task 'digits', at the tap 'layer2', is not finite in epoch 1\. Its last finite value was 2\.\d+ "
         r"\(validation, epoch 0\)\. Weights that are not finite: .*backbone\.\w.* earlier checkpoints are kept"
     )
     with pytest.raises(TrainingError, match=text):

@@ -96,7 +96,8 @@ def _convolved(grid: Tensor, kernel: Tensor) -> Tensor:
     the transform mixes large and small sums."""
     size = 4 * BINS
     product = torch.fft.rfft(grid.double(), size) * torch.fft.rfft(kernel.double(), size)
-    return torch.fft.irfft(product, size)[BINS - 1 : 2 * BINS - 1].to(grid.dtype)
+    whole: Tensor = torch.fft.irfft(product, size)
+    return whole[BINS - 1 : 2 * BINS - 1].to(grid.dtype)
 
 
 def _at(grid: Tensor, left: Tensor, share: Tensor) -> Tensor:

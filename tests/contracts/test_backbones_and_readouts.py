@@ -26,6 +26,8 @@ from cotrain.tasks import DataInfo, SessionInfo, TaskConfig, TaskInfo
 from cotrain.training import AdamWConfig, RunFolder, load_state
 
 # A small network of each family, with the side of images that it takes and that leaves more than one place at the tap.
+pytestmark = pytest.mark.slow
+
 MEMBERS = {
     "alexnet": 64,
     "vgg11_bn": 32,

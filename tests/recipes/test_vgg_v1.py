@@ -87,7 +87,14 @@ def test_the_experiments_are_those_of_the_question():
     assert [*experiments()] == LABELS
 
 
-@pytest.mark.parametrize("label", [label for label in LABELS if "predicted" not in label])
+@pytest.mark.parametrize(
+    "label",
+    [
+        pytest.param(label, marks=[] if label == "co-trained" else pytest.mark.slow)
+        for label in LABELS
+        if "predicted" not in label
+    ],
+)
 def test_an_experiment_learns_from_a_batch_of_each_task(label, place):
     experiment = experiments()[label]
     found = {task.name: task for task in check(small(experiment)).tasks}

@@ -26,14 +26,16 @@ from cotrain.training._task_gradients import TaskGradients
 from cotrain.training._trainer import TrainingState
 
 WEIGHTINGS = (
+    GradNormConfig(),  # learns weights
+    GradientAggregationConfig(method="PCGrad"),  # draws an order
+    GradientAggregationConfig(method="GradVac"),  # remembers cosines
+)
+MORE_WEIGHTINGS = (
     RandomWeightsConfig(),
     GeometricMeanConfig(),
     DynamicWeightAverageConfig(),
-    GradNormConfig(),
     NashBargainingConfig(),
-    GradientAggregationConfig(method="PCGrad"),  # draws an order
-    GradientAggregationConfig(method="GradVac"),  # remembers cosines
-    GradientAggregationConfig(method="PCD"),  # remembers norms
+    GradientAggregationConfig(method="PCD"),
     GradientAggregationConfig(method="UPGrad"),
 )
 
@@ -167,7 +169,11 @@ def test_scores_alone_change_nothing_but_rounding(finished, tiny, tmp_path):
     assert cosines.between(-1, 1).all()
 
 
-@pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda config: getattr(config, "method", type(config).__name__))
+@pytest.mark.parametrize(
+    "weighting",
+    [*WEIGHTINGS, *(pytest.param(config, marks=pytest.mark.slow) for config in MORE_WEIGHTINGS)],
+    ids=lambda config: getattr(config, "method", type(config).__name__),
+)
 def test_interrupted_equals_uninterrupted(weighting, tiny, tmp_path, pull_plug, assert_same_run):
     if isinstance(weighting, GradientAggregationConfig):
         pytest.importorskip("torchjd")

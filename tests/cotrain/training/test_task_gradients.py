@@ -21,7 +21,7 @@ from cotrain.losses import (
     RdmMatchConfig,
     Weighting,
 )
-from cotrain.training import CosineConfig, RunFolder
+from cotrain.training import AdamWConfig, CosineConfig, RunFolder
 from cotrain.training._task_gradients import TaskGradients
 from cotrain.training._trainer import TrainingState
 
@@ -183,6 +183,16 @@ def test_interrupted_equals_uninterrupted(weighting, tiny, tmp_path, pull_plug, 
         pull_plug(experiment, tmp_path / "broken", after=after)
     run(experiment, out=tmp_path / "broken")
     assert_same_run(tmp_path / "broken", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS + MORE_WEIGHTINGS)
+def test_a_loss_that_is_lost_is_told_as_ever(weighting, tiny, tmp_path):
+    """Not as the failure of a solver that met numbers which are not finite."""
+    if isinstance(weighting, GradientAggregationConfig):
+        pytest.importorskip("torchjd")
+    experiment = fixed_weights(tiny, weighting=weighting, optimiser=AdamWConfig(lr=1e30), clip_norm=None)
+    with pytest.raises(TrainingError, match="is not finite in epoch 1"):
+        run(experiment, out=tmp_path)
 
 
 def test_a_weighting_that_cannot_work_is_refused_before_training(tiny, tmp_path):

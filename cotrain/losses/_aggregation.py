@@ -51,7 +51,7 @@ class GradientAggregation(Weighting):
         self.held: dict[tuple[int, ...], nn.Module] = {}
 
     def weights(self, present: Sequence[int], losses: Tensor, gramian: Tensor) -> Tensor:
-        """As the method gives them; 1 for a task alone, and where gradients are not finite (the trainer tells of it)."""
+        """As the method gives them; 1 for a task alone, and where gradients are not finite (the trainer tells)."""
         if len(present) == 1 or not bool(gramian.isfinite().all()):
             return torch.ones_like(losses)
         method = self.held.setdefault(tuple(present), self.make())

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's colours, which colour-blind readers tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LOOKS = tuple((colour, style) for style in ("-", "--", ":", "-.") for colour in COLOURS)
+MARKERS = {"-": "o", "--": "s", ":": "^", "-.": "D"}  # of test points, for each style of line
+LOOKS = tuple((colour, style) for style in MARKERS for colour in COLOURS)
 TITLE_LETTERS, LEGEND_LETTERS = 46, 60  # that find room in the width of one panel
 
 
@@ -79,7 +80,10 @@ def _draw_legend(figure: Figure, look: Mapping[str, tuple[str, str]], columns: i
         letters = max(map(len, look)) + 8  # with the line before it
         beside = max(1, min(len(look), LEGEND_LETTERS * columns // letters))
         figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(look) / beside) + 0.2)
-        handles = [Line2D([], [], color=colour, ls=style, lw=1.6) for colour, style in look.values()]
+        handles = [
+            Line2D([], [], color=colour, ls=style, lw=1.6, marker=MARKERS[style], ms=4)
+            for colour, style in look.values()
+        ]
         figure.legend(handles, list(look), loc="outside lower center", ncols=beside, frameon=False, fontsize=9)
 
 
@@ -101,7 +105,8 @@ def _draw_curves(
     place = last * 1.05 + 0.5
     for label, scores in test.items():
         if task in scores:
-            axes.plot(place, scores[task], "o", color=look[label][0], ms=6, clip_on=False)
+            colour, style = look[label]
+            axes.plot(place, scores[task], MARKERS[style], color=colour, ms=6, clip_on=False)
     axes.axhline(0, color="0.8", lw=0.8, zorder=0)
     axes.set_title(f"{task}: {metric}", fontsize=10)
     axes.set_xlabel("epoch (lines: validation; points: test at the best epoch)", fontsize=8)

@@ -63,6 +63,8 @@ def rdm_loss(
         ModelError: There is no such dissimilarity or comparison; or "fisher_z" is asked for what is no 1 - similarity.
     """
     _require_pair(dissimilarity, comparison)
+    if comparison == "fisher_z":
+        _require_similarities(target)
     return _compared(rdm(features, dissimilarity), target, comparison)
 
 
@@ -108,6 +110,7 @@ class RdmMatch(Objective):
             self.layer_logits = nn.Parameter(torch.zeros(layers))
         given = layer_weights if isinstance(layer_weights, tuple) else (1.0,) * layers
         self.fixed_layer_weights = tuple(gamma / sum(given) for gamma in given)
+        self._target_known = comparison != "fisher_z"
 
     def layer_weights(self) -> tuple[float, ...] | Float[Tensor, " layers"]:
         """What the RDM of each layer is multiplied by at present; they sum to 1."""
@@ -125,8 +128,11 @@ class RdmMatch(Objective):
 
         Raises:
             ModelError: The number of stimuli is no multiple of that of the target's rows, or that of layers is not
-                the objective's.
+                the objective's. Or the first target is not what "fisher_z" needs.
         """
+        if not self._target_known:  # once: to look at a target is to wait for the GPU
+            _require_similarities(target)
+            self._target_known = True
         return _compared(self._rdm([_grouped(layer, len(target)) for layer in _each(output)]), target, self.comparison)
 
     @torch.no_grad()
@@ -219,6 +225,10 @@ def _mse(found: Tensor, target: Tensor) -> Tensor:
 
 
 def _fisher_z(found: Tensor, target: Tensor) -> Tensor:
+    return _mean((_z(pairs(found)) - _z(pairs(target))).square())
+
+
+def _require_similarities(target: Tensor) -> None:
     wanted = pairs(target)
     if bool(((wanted < -1e-3) | (wanted > 2 + 1e-3)).any()):
         low, high = wanted.min().item(), wanted.max().item()
@@ -226,7 +236,6 @@ def _fisher_z(found: Tensor, target: Tensor) -> Tensor:
             "comparison='fisher_z' needs a target of dissimilarities 1 - similarity, within 0 and 2; found "
             f"{low:.3g} to {high:.3g}. Use comparison='pearson', which takes any unit."
         )
-    return _mean((_z(pairs(found)) - _z(wanted)).square())
 
 
 def _z(dissimilarity: Tensor) -> Tensor:

@@ -220,6 +220,11 @@ def test_fisher_z_takes_dissimilarities_that_are_1_minus_similarity_only():
     similarities = 1 - target_of("correlation")
     with pytest.raises(ModelError, match=r"needs a target of dissimilarities 1 - similarity, within 0 and 2; found -0"):
         rdm_loss(features(), similarities, comparison="fisher_z")
+    objective = rdm_match(TASK, RdmMatchConfig(comparison="fisher_z"))
+    for _ in range(2):
+        with pytest.raises(ModelError, match="needs a target of dissimilarities"):
+            objective.loss(features(), similarities)
+    assert objective.loss(features(), target_of("correlation")).isfinite()
 
 
 def test_fisher_z_moves_apart_what_is_nearly_the_same():

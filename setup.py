@@ -45,6 +45,9 @@ DEVELOPMENT = [
     "build>=1.2",  # make wheel
 ]
 
+# that some tests compare our numbers with
+REFERENCES = ["neuralpredictors>=0.3", "rsatoolbox>=0.3.2"]
+
 # of the tasks' gradients; each release changes names
 WEIGHTING = ["torchjd>=0.18,<0.19"]
 
@@ -61,6 +64,6 @@ setup(
     package_dir={"cotrain": "cotrain", "cotrain.tables": "tables", "cotrain.recipes": "recipes"},
     package_data={"cotrain": ["py.typed"]},
     install_requires=DEPENDENCIES,
-    extras_require={"dev": [*DEVELOPMENT, *WEIGHTING], "weighting": WEIGHTING},
+    extras_require={"dev": [*DEVELOPMENT, *WEIGHTING], "references": REFERENCES, "weighting": WEIGHTING},
     entry_points={"console_scripts": ["cotrain=cotrain.cli:main"]},
 )

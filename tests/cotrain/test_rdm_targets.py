@@ -8,8 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cotrain.dissimilarity import DISSIMILARITIES, crossnobis, group_means, rdm, stored_rdm
+from cotrain.dissimilarity import DISSIMILARITIES, crossnobis, group_means, pairs, rdm, stored_rdm, unbiased_cka
 from cotrain.errors import ModelError
+from cotrain.losses import rdm_loss
+from cotrain.metrics import rdm_scores
 
 
 def normal(*shape, seed=0, dtype=torch.float64) -> torch.Tensor:
@@ -57,3 +59,20 @@ def test_stored_rdms_are_symmetric_and_nearest_to_those_of_float64(dissimilarity
     else:  # so that fingerprints are equal on all machines
         order = torch.randperm(30, generator=torch.Generator().manual_seed(0))
         assert torch.equal(found, stored_rdm(responses.float()[:, order], dissimilarity))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_comparisons_are_those_of_rsatoolbox():
+    toolbox = pytest.importorskip("rsatoolbox", reason="rsatoolbox is not installed (the extra `references`)")
+    values, wanted = normal(12, 30, seed=1), rdm(normal(12, 9, seed=2))
+    theirs = [toolbox.rdm.RDMs(pairs(held).numpy()[None]) for held in (rdm(values), wanted)]
+    for comparison, method in (("pearson", "corr"), ("cosine", "cosine")):
+        expected = 1 - toolbox.rdm.compare(*theirs, method=method).item()
+        assert rdm_loss(values, wanted, comparison=comparison).item() == pytest.approx(expected, abs=1e-9)
+    found = dict(rdm_scores(rdm(values), wanted))
+    for metric, method in (("pearson", "corr"), ("spearman", "spearman")):
+        assert found[metric] == pytest.approx(toolbox.rdm.compare(*theirs, method=method).item(), abs=1e-9)
+    # theirs is the biased kernel alignment, which the unbiased one nears as stimuli grow in number
+    many = [rdm(normal(400, 6, seed=3) + held) for held in (0, 0.5 * normal(400, 6, seed=4))]
+    biased = toolbox.rdm.compare(*(toolbox.rdm.RDMs(pairs(held).numpy()[None]) for held in many), method="cosine_cov")
+    assert unbiased_cka(*many).item() == pytest.approx(biased.item(), abs=0.02)

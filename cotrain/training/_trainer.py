@@ -34,6 +34,7 @@ from cotrain.training._finite import not_finite
 from cotrain.training._monitor import Monitor, MonitorConfig
 from cotrain.training._optimisers import AdamWConfig, CosineConfig, RateSchedule
 from cotrain.training._sinks import Score, ScoreSink
+from cotrain.training._stopping import StopRequest, stop_requests
 from cotrain.training._task_gradients import task_gradients
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class Trainer:
         Raises:
             TrainingError: The loss is no longer finite, or the data do not fit the mixing.
             RunFolderError: A checkpoint cannot be written.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; a checkpoint holds all up to the step before.
         """
         device = pick_device(self.config.device)
         run = TrainingState(self.config, model.to(device), data, seed, device, folder)
@@ -118,7 +120,8 @@ class Trainer:
             resumed = None if checkpoint is None else max((s.epoch for s in run.history), default=None)
             for sink in sinks:
                 sink.start(run.history, resumed)
-            return run.go(sinks, progress=progress)
+            with stop_requests() as stop:
+                return run.go(sinks, stop, progress=progress)
 
 
 def trainer(config: TrainerConfig) -> Trainer:
@@ -206,14 +209,15 @@ class TrainingState:
             torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         self.history = [Score(*score) for score in state["history"]]
 
-    def go(self, sinks: Sequence[ScoreSink], *, progress: bool) -> Fit:
-        """Train to the end."""
+    def go(self, sinks: Sequence[ScoreSink], stop: StopRequest, *, progress: bool) -> Fit:
+        """Train to the end, or until a stop is asked for: then to the end of the step, which a checkpoint holds."""
         total = self.config.epochs * self.steps_an_epoch
         with tqdm(total=total, initial=self.step, unit="step", disable=not progress, mininterval=0.5) as bar:
             if not self.history:
                 self._close_epoch(0, self._validate(0), 0.0, sinks)
             while self.loader.epoch <= self.config.epochs and not self.monitor.stops():
-                self._epoch(sinks, bar)
+                stop.obey()
+                self._epoch(sinks, stop, bar)
         best = self.monitor.best_epoch
         self.model.load_state_dict(load_state(self.folder.best)["model"])
         test = evaluate(self.model, "test", self.splits["test"], epoch=best, device=self.device)
@@ -221,7 +225,7 @@ class TrainingState:
             sink.finish(best, test)
         return Fit(best, [*self.history, *test])
 
-    def _epoch(self, sinks: Sequence[ScoreSink], bar: Any) -> None:
+    def _epoch(self, sinks: Sequence[ScoreSink], stop: StopRequest, bar: Any) -> None:
         epoch, started = self.loader.epoch, time.perf_counter()
         bar.set_description(f"epoch {epoch}/{self.config.epochs}", refresh=False)
         self.model.train()
@@ -235,9 +239,11 @@ class TrainingState:
                 seen.clear()
                 bar.update()
                 every = self.config.checkpoint_steps
-                if every and self.step % every == 0 and self.step % self.steps_an_epoch:
+                due = stop or (every and self.step % every == 0)
+                if due and self.step % self.steps_an_epoch:  # an epoch's last step is in the checkpoint of its end
                     self._require_finite(epoch)
                     self.folder.save_checkpoint(self.step, self.state_dict())
+                    stop.obey()
         scores = [*self._training_scores(epoch), *self._validate(epoch)]
         value = self.monitor.value(scores)
         scores.append(Score(epoch, "", "", "validation", "monitored", value))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from cotrain.config import Config
 from cotrain.errors import TrainingError
 from cotrain.losses import Weighting, require_comparable_losses
 from cotrain.models import MultiTaskModel
-from cotrain.resolve import build, resolve
+from cotrain.training._parts import build_part
 
 
 class TaskGradients:
@@ -153,8 +152,6 @@ def task_gradients(
     in_order = [main, *(task for task in tasks if task != main)]
     built: Weighting | None = None
     if weighting is not None:
-        if next(iter(inspect.signature(resolve(weighting.kind)).parameters)) != "tasks":
-            raise TrainingError(f"{weighting.kind} is no weighting; look at the trainer's field 'weighting' again.")
-        built = build(weighting, in_order)
+        built = build_part(weighting, "weighting", Weighting, in_order)
         require_comparable_losses(built, dict(model.objectives.items()))
     return TaskGradients(model.backbone.parameters(), in_order, built)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -25,7 +25,7 @@ from cotrain.data import (
 )
 from cotrain.errors import TrainingError
 from cotrain.models import MultiTaskModel
-from cotrain.resolve import AnyConfig, build
+from cotrain.resolve import AnyConfig
 from cotrain.seeds import derive_seed
 from cotrain.training._checkpoint import RunFolder, load_state
 from cotrain.training._device import own_randomness, pick_device, reading_threads, resident
@@ -33,6 +33,7 @@ from cotrain.training._evaluation import evaluate
 from cotrain.training._finite import not_finite
 from cotrain.training._monitor import Monitor, MonitorConfig
 from cotrain.training._optimisers import AdamWConfig, CosineConfig, RateSchedule
+from cotrain.training._parts import build_part
 from cotrain.training._sinks import Score, ScoreSink
 from cotrain.training._stopping import StopRequest, stop_requests
 from cotrain.training._task_gradients import task_gradients
@@ -151,8 +152,10 @@ class TrainingState:
             pin_memory=device.type == "cuda",
         )
         self.monitor = Monitor(config.monitor, data.info)
-        self.optimiser: torch.optim.Optimizer = build(config.optimiser, model)
-        self.augmentation: dict[str, Augmentation] = {task: build(held) for task, held in config.augmentation}
+        self.optimiser = build_part(config.optimiser, "optimiser", torch.optim.Optimizer, model)
+        self.augmentation: dict[str, Augmentation] = {
+            task: build_part(held, "augmentation", Callable) for task, held in config.augmentation
+        }
         if unknown := set(self.augmentation) - set(data.info.tasks):
             raise TrainingError(f"augmentation names tasks that the data lack: {', '.join(sorted(unknown))}.")
         if len(self.augmentation) < len(config.augmentation):
@@ -162,7 +165,8 @@ class TrainingState:
         )
         self.seed = seed
         self.steps_an_epoch = self.loader.schedule.main_batches
-        self.rate: RateSchedule = build(config.schedule, config.epochs * self.steps_an_epoch)
+        steps = config.epochs * self.steps_an_epoch
+        self.rate: RateSchedule = build_part(config.schedule, "schedule", Callable, steps)
         self.base_rates = [group["lr"] for group in self.optimiser.param_groups]
         self.step = 0
         self.history: list[Score] = []

@@ -47,7 +47,7 @@ def rdm(
     """
     _require(dissimilarity, DISSIMILARITIES, "dissimilarity")
     with torch.autocast(features.device.type, enabled=False):
-        values = _full_precision(features)
+        values = full_precision(features)
         others = 1 - torch.eye(len(values), device=values.device, dtype=values.dtype)
         if dissimilarity == "squared_euclidean":
             values = values - values.mean(0)  # no distance changes, and less is lost where large numbers cancel
@@ -57,9 +57,9 @@ def rdm(
         if dissimilarity == "correlation":
             unit = unit_rows(values)
         elif dissimilarity == "cosine":
-            unit = _direction(values, values)
+            unit = directions(values, values)
         else:
-            unit = _direction(values - values.mean(0), values)
+            unit = directions(values - values.mean(0), values)
         distance = 1 - unit @ unit.T
         return distance.clamp(0, 2) * others
 
@@ -140,7 +140,7 @@ def crossnobis(
             f"crossnobis needs 2 repeats of each stimulus or more, found {times}. Use rdm without repeats."
         )
     with torch.autocast(repeats.device.type, enabled=False):
-        values = _full_precision(repeats)
+        values = full_precision(repeats)
         if bool(values.isnan().any()):
             raise ModelError(
                 "crossnobis needs every stimulus in every repeat, found responses that are NaN. Keep as many repeats "
@@ -170,7 +170,7 @@ def pearson(a: Float[Tensor, " values"], b: Float[Tensor, " values"]) -> Float[T
 
 def cosine(a: Float[Tensor, " values"], b: Float[Tensor, " values"]) -> Float[Tensor, ""]:
     """Cosine of the angle of two vectors, -1 to 1; 0 where one of them is zero."""
-    return (_direction(a, a) * _direction(b, b)).sum()
+    return (directions(a, a) * directions(b, b)).sum()
 
 
 def unbiased_cka(a: Float[Tensor, "stimuli stimuli"], b: Float[Tensor, "stimuli stimuli"]) -> Float[Tensor, ""]:
@@ -187,15 +187,15 @@ def unbiased_cka(a: Float[Tensor, "stimuli stimuli"], b: Float[Tensor, "stimuli 
     """
     if len(a) < 4:
         raise ModelError(f"Unbiased CKA needs 4 stimuli or more, found {len(a)}. Use more, or comparison='pearson'.")
-    return (_direction(_u_centred(a), pairs(a)) * _direction(_u_centred(b), pairs(b))).sum()
+    return (directions(_u_centred(a), pairs(a)) * directions(_u_centred(b), pairs(b))).sum()
 
 
 def unit_rows(values: Float[Tensor, "... values"]) -> Float[Tensor, "... values"]:
     """Rows with mean 0 and length 1; zeros, without a gradient, for rows that are constant but for rounding."""
-    return _direction(values - values.mean(-1, keepdim=True), values)
+    return directions(values - values.mean(-1, keepdim=True), values)
 
 
-def _direction(values: Float[Tensor, "... values"], before: Float[Tensor, "... values"]) -> Float[Tensor, "... values"]:
+def directions(values: Float[Tensor, "... values"], before: Float[Tensor, "... values"]) -> Float[Tensor, "... values"]:
     """Rows of length 1; zeros, without a gradient, for rows that are but rounding errors of what they were `before`."""
     square = values.square().sum(-1, keepdim=True)
     # the mean of equal numbers may miss them by a rounding error, which is no direction to learn from
@@ -238,7 +238,8 @@ def _whitened(values: Tensor, whitening: str) -> Tensor:
     return whitened.T.reshape(values.shape)
 
 
-def _full_precision(values: Tensor) -> Tensor:
+def full_precision(values: Tensor) -> Tensor:
+    """float32 from anything below it, as automatic mixed precision hands over; float64 stays."""
     return values if values.dtype == torch.float64 else values.float()
 
 

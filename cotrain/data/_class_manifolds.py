@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from cotrain.config import Config
-from cotrain.data._source import Data, assemble
-from cotrain.errors import DataError, did_you_mean
+from cotrain.data._source import Data, assemble, require_tasks
+from cotrain.errors import DataError
 from cotrain.resolve import AnyConfig, build
 
 
@@ -31,16 +31,17 @@ def class_manifolds(config: ClassManifoldsConfig, *, seed: int) -> Data:
         DataError: The task is no classification or unknown, or the new name is taken or cannot be a task's.
     """
     data: Data = build(config.data, seed=seed)
-    if config.task not in data.info.tasks:
-        raise DataError(f"The data have no task {config.task!r}.{did_you_mean(config.task, list(data.info.tasks))}")
+    require_tasks(data, (config.task,))
     if (kind := data.info.tasks[config.task].kind) != "classification":
         raise DataError(f"class_manifolds: the task {config.task!r} is of kind {kind}; it needs a classification.")
     if config.name in data.info.tasks:
         raise DataError(f"class_manifolds: the data hold a task {config.name!r} already. Choose another name.")
     return assemble(
         {
-            split: {**tasks, config.name: {session: replace(s, kind="manifolds") for session, s in held.items()}}
+            split: {
+                **tasks,
+                config.name: {name: replace(source, kind="manifolds") for name, source in tasks[config.task].items()},
+            }
             for split, tasks in data.splits.items()
-            for held in [tasks[config.task]]
         }
     )

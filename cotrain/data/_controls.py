@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cotrain.config import Config
-from cotrain.data._source import Data, Source, assemble, walk
+from cotrain.data._source import Data, Source, assemble, require_tasks, walk
 from cotrain.errors import DataError, did_you_mean
 from cotrain.resolve import AnyConfig, build
 from cotrain.seeds import derive_seed
@@ -55,7 +55,7 @@ def select_tasks(config: SelectTasksConfig, *, seed: int) -> Data:
         DataError: A task is named that the data lack.
     """
     data: Data = build(config.data, seed=seed)
-    _require_tasks(data, config.tasks)
+    require_tasks(data, config.tasks)
     return assemble({split: {task: held[task] for task in config.tasks} for split, held in data.splits.items()})
 
 
@@ -72,7 +72,7 @@ def shuffled(config: ShuffledConfig, *, seed: int) -> Data:
     if not config.tasks:
         raise DataError("shuffled: name at least one task; without, this is no control.")
     data: Data = build(config.data, seed=seed)
-    _require_tasks(data, config.tasks)
+    require_tasks(data, config.tasks)
     splits: dict[str, dict[str, dict[str, Source]]] = {split: {} for split in data.splits}
     for split, task, session, source in walk(data.splits):
         if task in config.tasks and split != "test":
@@ -94,7 +94,7 @@ def select_classes(config: SelectClassesConfig, *, seed: int) -> Data:
         DataError: The task is no classification, or a class is unknown or named twice.
     """
     data: Data = build(config.data, seed=seed)
-    _require_tasks(data, (config.task,))
+    require_tasks(data, (config.task,))
     info = data.info.tasks[config.task]
     if info.kind != "classification":
         raise DataError(f"select_classes: the task {config.task!r} is of kind {info.kind}; it has no classes.")
@@ -130,7 +130,7 @@ def gaussian_surrogate(config: GaussianSurrogateConfig, *, seed: int) -> Data:
     if not config.tasks:
         raise DataError("gaussian_surrogate: name at least one task; without, this is no control.")
     data: Data = build(config.data, seed=seed)
-    _require_tasks(data, config.tasks)
+    require_tasks(data, config.tasks)
     for task in config.tasks:
         if (kind := data.info.tasks[task].kind) != "neural":
             raise DataError(f"gaussian_surrogate: the task {task!r} is of kind {kind}; it needs neural ones.")
@@ -156,9 +156,3 @@ def _gaussian_like(responses: Tensor, count: int, seed: int, where: str) -> Tens
     generator = torch.Generator().manual_seed(seed)
     drawn: Tensor = known.mean(0) + torch.randn(count, len(root), generator=generator, dtype=torch.float64) @ root
     return drawn.float()
-
-
-def _require_tasks(data: Data, tasks: tuple[str, ...]) -> None:
-    for task in tasks:
-        if task not in data.info.tasks:
-            raise DataError(f"The data have no task {task!r}.{did_you_mean(task, list(data.info.tasks))}")

@@ -13,9 +13,9 @@ from torch import Tensor
 from cotrain.config import Config
 from cotrain.data._image_match import matching_rows
 from cotrain.data._mean_rdm import mean_rdm, spread_of
-from cotrain.data._source import Data, Source, assemble
+from cotrain.data._source import Data, Source, assemble, require_tasks
 from cotrain.dissimilarity import Dissimilarity, Whitening, stored_rdm
-from cotrain.errors import DataError, did_you_mean
+from cotrain.errors import DataError
 from cotrain.resolve import AnyConfig, build
 from cotrain.tasks import SPLITS
 
@@ -95,9 +95,10 @@ class _Part:
 def _check_tasks(data: Data, config: RdmOfResponsesConfig) -> None:
     tasks = data.info.tasks
     for name, kind in ((config.task, "neural"), (config.groups_of, "classification")):
-        if name and name not in tasks:
-            raise DataError(f"The data have no task {name!r}.{did_you_mean(name, list(tasks))}")
-        if name and tasks[name].kind != kind:
+        if not name:
+            continue
+        require_tasks(data, (name,))
+        if tasks[name].kind != kind:
             raise DataError(f"rdm_of_responses: {name!r} is of kind {tasks[name].kind}; name a {kind} task.")
     if config.name in tasks:
         raise DataError(f"The data have a task {config.name!r} already. Give the new one another name.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cotrain.data._image_facts import ImageFacts
 from cotrain.data._image_rows import ImageRows, Images, MappedImages, image_facts, moved, taken
-from cotrain.errors import DataError
+from cotrain.errors import DataError, did_you_mean
 from cotrain.tasks import SPLITS, DataInfo, Kind, SessionInfo, TaskInfo, check_name
 
 log = logging.getLogger(__name__)
@@ -128,6 +128,17 @@ def join(parts: list[Data]) -> Data:
                 raise DataError(f"Two parts hold the task {where}. Rename one.")
             held[session] = source
     return assemble(splits)
+
+
+def require_tasks(data: Data, tasks: Iterable[str]) -> None:
+    """Refuse tasks that the data lack.
+
+    Raises:
+        DataError: Names one, and those like it.
+    """
+    for task in tasks:
+        if task not in data.info.tasks:
+            raise DataError(f"The data have no task {task!r}.{did_you_mean(task, list(data.info.tasks))}")
 
 
 def walk(splits: Splits) -> Iterator[tuple[str, str, str, Source]]:

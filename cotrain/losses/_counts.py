@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cotrain.config import Config
+from cotrain.dissimilarity import full_precision
 from cotrain.losses._bounded import bounded
 from cotrain.losses._objective import FixedWeight, Objective, Weight
 from cotrain.losses._responses import (
     by_session,
-    full_precision,
     mean_of_known,
     of_session,
     positive,

@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cotrain.config import AddedLater, Config
+from cotrain.dissimilarity import full_precision
 from cotrain.losses._bounded import bounded
 from cotrain.losses._objective import Objective, Weight
-from cotrain.losses._responses import full_precision
 from cotrain.tasks import TaskInfo, require_kind
 
 LARGEST = 10.0  # of the logarithm of a temperature, either way

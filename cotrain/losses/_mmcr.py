@@ -11,9 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cotrain.config import Config
+from cotrain.dissimilarity import directions, full_precision
 from cotrain.losses._capacity import require_two_classes
 from cotrain.losses._objective import Objective, Weight
-from cotrain.losses._responses import full_precision
 from cotrain.manifolds import split_by_class
 from cotrain.tasks import TaskInfo, require_kind
 
@@ -49,7 +49,8 @@ class Mmcr(Objective):
             ModelError: The batch holds one class only.
         """
         with torch.autocast(output.device.type, enabled=False):
-            rows = _unit_rows(full_precision(output))
+            rows = full_precision(output)
+            rows = directions(rows, rows)
             clouds = split_by_class(rows, target)
             classes = len(clouds)
             require_two_classes(classes)
@@ -75,11 +76,3 @@ def nuclear_norm(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, ""]:
     """Sum of singular values. Where some are 0, the gradient is one of those that are possible there, and finite."""
     norm: Tensor = torch.linalg.svdvals(matrix).sum()
     return norm
-
-
-def _unit_rows(values: Tensor) -> Tensor:
-    """Rows of length 1; zeros, without a gradient, where there is no direction."""
-    square = values.square().sum(1, keepdim=True)
-    none = square == 0
-    # replaced before the root, whose slope at 0 is infinite
-    return values.masked_fill(none, 0) / square.masked_fill(none, 1).sqrt()

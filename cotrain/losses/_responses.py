@@ -24,11 +24,6 @@ def positive(output: Tensor) -> Tensor:
     return output + (SMALLEST - output).clamp_min(0).detach()
 
 
-def full_precision(values: Tensor) -> Tensor:
-    """float32 from anything below it, as automatic mixed precision hands over; float64 stays."""
-    return values if values.dtype == torch.float64 else values.float()
-
-
 def require_not_negative(task: TaskInfo, config: Config, what: str) -> None:
     """Refuse a task with responses below 0.
 

@@ -43,16 +43,17 @@ class _BinnedSoftRank(torch.autograd.Function):
         left = place.floor().long().clamp(0, BINS - 2)
         share = place - left
         offset = torch.arange(1 - BINS, BINS, device=values.device, dtype=values.dtype) * width
-        context.save_for_backward(left, share, offset)
-        return _at(_convolved(_counted(torch.ones_like(values), left, share), torch.sigmoid(offset)), left, share) + 0.5
+        counts = _counted(torch.ones_like(values), left, share)
+        context.save_for_backward(counts, left, share, offset)
+        return _at(_convolved(counts, torch.sigmoid(offset)), left, share) + 0.5
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        left, share, offset = context.saved_tensors
+        counts, left, share, offset = context.saved_tensors
         slope = torch.sigmoid(offset)
         slope = slope * (1 - slope)
-        around = _at(_convolved(_counted(torch.ones_like(gradient), left, share), slope), left, share)
+        around = _at(_convolved(counts, slope), left, share)
         pulled = _at(_convolved(_counted(gradient, left, share), slope), left, share)
         return gradient * around - pulled
 

@@ -177,7 +177,6 @@ class GradNorm(Weighting):
         wanted = pace**self.asymmetry
         wanted = mean_pull * wanted / wanted.mean()
         learnt = used * torch.exp(-self.rate * torch.sign(pull - wanted) * pull / mean_pull)
-        self.first_loss, self.weight = self.first_loss.clone(), self.weight.clone()
         self.first_loss[where] = first
         self.weight[where] = learnt * used.sum() / learnt.sum()
         return used

@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cotrain.config import Config
+from cotrain.dissimilarity import full_precision
 from cotrain.losses._bounded import bounded
 from cotrain.losses._objective import FixedWeight, Objective
 from cotrain.losses._responses import (
     SMALLEST,
     by_session,
-    full_precision,
     mean_of_known,
     of_session,
     positive,

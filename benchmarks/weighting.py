@@ -28,7 +28,7 @@ from cotrain.models import LinearHeadConfig, ManifoldHeadConfig, SharedBackboneC
 from cotrain.resolve import build
 from cotrain.tasks import TaskConfig
 from cotrain.training import RunFolder, SgdConfig, TrainerConfig
-from cotrain.training._trainer import TrainingState
+from cotrain.training._state import TrainingState
 
 STEPS, ROUNDS, BATCH = 2, 3, 32
 MEANS = {
@@ -63,9 +63,9 @@ def steps(**fields: object) -> float:
         run = TrainingState(trainer, held, data, 0, torch.device("cpu"), RunFolder(Path(folder)))
         started, done = 0.0, 0
         for batch in run.loader:
-            run._micro_step(batch)
+            run.micro_step(batch)
             if batch.step_ends:
-                run._optimiser_step({(batch.task, batch.session)})
+                run.optimiser_step({(batch.task, batch.session)})
                 done += 1
                 if done == 1:
                     started = time.process_time()

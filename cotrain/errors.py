@@ -23,6 +23,10 @@ class DataError(CotrainError):
     """Files or arrays are missing, damaged, or do not fit together."""
 
 
+class MissingRunError(DataError):
+    """A run whose result an experiment needs is not finished, or not on this machine."""
+
+
 class ModelError(CotrainError):
     """A model cannot be built from its config and the data's info, or is called for a task it lacks."""
 
@@ -33,6 +37,10 @@ class TrainingError(CotrainError):
 
 class RunFolderError(TrainingError):
     """A run's folder is in use, holds another experiment, is damaged, or its disk is full."""
+
+
+class LostRankError(TrainingError):
+    """Another of the processes that train together has ended."""
 
 
 class DatabaseError(CotrainError):

@@ -21,6 +21,7 @@ from cotrain.recipe import Experiment
 from cotrain.tables._datajoint import dj
 from cotrain.tables.connect import second_connection
 from cotrain.tables.provenance import record_provenance
+from cotrain.tables.restore import fetch_needed, with_order
 from cotrain.tables.runs import Attempt, EpochScore
 from cotrain.training import RunFolder, Score, ScoreSink, run
 
@@ -60,13 +61,16 @@ def row(score: Score) -> dict[str, Any]:
     return {**columns, "value": score.value if math.isfinite(score.value) else None}
 
 
-def train(key: dict[str, Any], experiment: Experiment, home: Path, *, progress: bool) -> dict[str, Any]:
+def train(
+    key: dict[str, Any], experiment: Experiment, home: Path, *, progress: bool, ranks: int | None
+) -> dict[str, Any]:
     """Train a run in its folder under `home`, recording the attempt; what `TrainedModel` stores of it."""
     started = time.monotonic()
     folder = RunFolder(home / "runs" / key["run_key"])
     with recorded(key) as attempt:
+        fetch_needed(experiment, folder.path.parent)
         sink = DatabaseSink(attempt)
-        result = run(experiment, out=folder.path, sinks=[sink], progress=progress)
+        result = run(experiment, out=folder.path, sinks=[sink], progress=progress, ranks=ranks or 1)
         # of a run that was finished before, without the database, no epoch was told
         told = result.scores[result.scores.split != "test"]
         sink.start([Score(*values) for values in told.itertuples(index=False)], int(told.epoch.max()))
@@ -78,7 +82,7 @@ def train(key: dict[str, Any], experiment: Experiment, home: Path, *, progress: 
         "best_epoch": result.best_epoch,
         "monitored": monitored if math.isfinite(monitored) else None,
         "seconds": time.monotonic() - started,
-        "data_info": result.info.record(),
+        "data_info": with_order(result.info.record()),
         "state": str(folder.best),
         "scores": [row(score) for score in scores],
     }

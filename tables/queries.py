@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from cotrain.errors import DatabaseError
 from cotrain.tables.configs import leaf_columns
-from cotrain.tables.runs import PARTS, Attempt, EpochScore, Provenance, Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.runs import (
+    PARTS,
+    Attempt,
+    EpochScore,
+    ParentRun,
+    Provenance,
+    Recipe,
+    RecipeRun,
+    Run,
+    TrainedModel,
+)
 from cotrain.tasks import PRIMARY_METRIC
 
 if TYPE_CHECKING:
@@ -47,6 +57,7 @@ def overview(selection: Any) -> pd.DataFrame:
     if not keys:
         return table
     named = _labels(selection, None)
+    named |= _needed_for([run for run in table.index if run not in named])
     place: dict[str, tuple[str, int]] = {}
     for row in (RecipeRun() & keys).to_dicts(order_by="recipe"):
         place.setdefault(row["run_key"], (row["recipe"], row["place"]))
@@ -56,7 +67,10 @@ def overview(selection: Any) -> pd.DataFrame:
     attempts = {row["run_key"]: row for row in (Attempt() & keys).to_dicts(order_by="run_key, attempt")}
     trained = {row["run_key"]: row for row in (TrainedModel() & keys).proj("best_epoch", "monitored").to_dicts()}
     jobs = {row["run_key"]: row["status"] for row in TrainedModel.jobs.to_dicts() if row["run_key"] in table.index}
-    table["state"] = [_state(run, trained, attempts, jobs) for run in table.index]
+    waiting: dict[str, str] = {}
+    for pair in (ParentRun.unfinished() & keys).to_dicts(order_by="run_key, parent_key"):
+        waiting.setdefault(pair["run_key"], pair["parent_key"])
+    table["state"] = [_state(run, trained, attempts, jobs, waiting) for run in table.index]
     table["epoch"] = [attempts[run]["epoch"] if run in attempts else None for run in table.index]
     table["best"] = [trained[run]["best_epoch"] if run in trained else None for run in table.index]
     table[["epoch", "best"]] = table[["epoch", "best"]].astype("Int64")
@@ -67,10 +81,14 @@ def overview(selection: Any) -> pd.DataFrame:
     return table
 
 
-def _state(run: str, trained: dict[str, Any], attempts: dict[str, Any], jobs: dict[str, str]) -> str:
+def _state(
+    run: str, trained: dict[str, Any], attempts: dict[str, Any], jobs: dict[str, str], waiting: dict[str, str]
+) -> str:
     if run in trained:
         return "done"
     status = str(attempts[run]["status"]) if run in attempts else ""
+    if jobs.get(run) == "pending" and run in waiting:
+        return f"waiting for {waiting[run][:8]}"
     if jobs.get(run) == "pending":
         return "queued"  # also after an interruption: it will go on
     return status or jobs.get(run, "not queued")
@@ -140,6 +158,21 @@ def _labels(selection: Any, recipe: str | None) -> dict[str, str]:
     for row in (held if recipe is None else held & {"recipe": recipe}).to_dicts(order_by="recipe"):
         named.setdefault(row["run_key"], {})[row["label"]] = None
     return {run: " / ".join(found) for run, found in named.items()}
+
+
+def _needed_for(runs: list[str]) -> dict[str, str]:
+    """What to call runs that no recipe has: by a run that needs them, or that needs what needs them."""
+    found: dict[str, str] = {}
+    asked = {run: {run} for run in runs}  # {a run: those of `runs` on which it rests}
+    while asked:
+        needing: dict[str, set[str]] = {}
+        for pair in (ParentRun() & [{"parent_key": run} for run in asked]).to_dicts(order_by="run_key, parent_key"):
+            needing.setdefault(pair["run_key"], set()).update(asked[pair["parent_key"]])
+        for run, label in _labels(Run() & [{"run_key": run} for run in needing], None).items():
+            for first in needing[run]:
+                found.setdefault(first, f"for {label}")
+        asked = {run: left for run, firsts in needing.items() if (left := firsts - found.keys())}
+    return found
 
 
 def _frame(query: Any, *columns: str) -> pd.DataFrame:

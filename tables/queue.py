@@ -6,36 +6,44 @@ import logging
 import os
 import platform
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from cotrain.chains import chain
 from cotrain.errors import CotrainError, DatabaseError
 from cotrain.recipe import Experiment
 from cotrain.recipe import Recipe as RecipeClass
 from cotrain.settings import home_folder
+from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
-from cotrain.tables.runs import Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.runs import Attempt, ParentRun, Recipe, RecipeRun, Run, TrainedModel
 
 log = logging.getLogger(__name__)
 
+WAIT_SECONDS = 2.0
+SIGN_OF_LIFE_SECONDS = 60  # several heartbeats, and the time until an attempt begins
 LOWEST_PRIORITY = 127  # the largest number that MySQL's column of priorities holds
 
 
 @dataclass(frozen=True)
 class Enqueued:
-    """What putting a recipe into the database came to: counts of runs."""
+    """What putting a recipe into the database came to: counts of runs, and of those queued besides that they need."""
 
     queued: int
     finished: int
     waiting: int
+    needed: int = 0
 
 
 def enqueue(recipe: type[RecipeClass], name: str, *, priority: int = 5) -> Enqueued:
     """Put all runs of a recipe into the database and those that were never begun into the queue.
+
+    Runs that these need, and that are not finished, come with them, also where the recipe does not have them.
 
     Args:
         recipe: Its class.
@@ -55,14 +63,16 @@ def enqueue(recipe: type[RecipeClass], name: str, *, priority: int = 5) -> Enque
         if (Recipe() & {"recipe": name}).fetch1("question") != question:
             Recipe.update1({"recipe": name, "question": question})
         keys = [_add(name, place, experiment) for place, experiment in enumerate(experiments)]
+        needed = _add_needed(experiments)
     finished = len(TrainedModel() & keys)
     held = {job["run_key"] for job in TrainedModel.jobs.keys()}
     done = {row["run_key"] for row in (TrainedModel() & keys).keys()}
     fresh = [key for key in keys if key["run_key"] not in held | done]
+    besides = [key for key in needed if key["run_key"] not in held and key not in keys]
     TrainedModel.jobs.insert(
-        [{**key, "status": "pending", "priority": priority} for key in fresh], skip_duplicates=True
+        [{**key, "status": "pending", "priority": priority} for key in (*besides, *fresh)], skip_duplicates=True
     )
-    return Enqueued(len(fresh), finished, len(keys) - finished - len(fresh))
+    return Enqueued(len(fresh), finished, len(keys) - finished - len(fresh), len(besides))
 
 
 def _add(recipe: str, place: int, experiment: Experiment) -> dict[str, str]:
@@ -74,6 +84,24 @@ def _add(recipe: str, place: int, experiment: Experiment) -> dict[str, str]:
     return key
 
 
+def _add_needed(experiments: Sequence[Experiment]) -> list[dict[str, str]]:
+    """Store what must be trained before these, and who needs whom; the keys of what is not finished."""
+    known = {experiment.key(): experiment for experiment in experiments}
+    found: dict[str, Experiment] = {}
+    named: dict[str, None] = {}
+    for experiment in experiments:
+        for needed in chain(experiment, known, finished=lambda key: bool(TrainedModel() & {"run_key": key})):
+            if needed.experiment is not None:
+                found.setdefault(needed.key, needed.experiment)
+            elif Run() & {"run_key": needed.key}:  # else its folder alone can be there
+                named[needed.key] = None
+    for experiment in found.values():
+        Run.add(experiment)
+    for experiment in (*experiments, *found.values()):
+        ParentRun.add(experiment)
+    return [{"run_key": key} for key in (*found, *named)]
+
+
 def work(
     *,
     recipe: str | None = None,
@@ -81,15 +109,20 @@ def work(
     home: Path | None = None,
     progress: bool = False,
     on_start: Callable[[dict[str, Any]], None] = lambda _: None,
+    ranks: int | None = None,
 ) -> tuple[int, int]:
     """Take runs out of the queue and train them until it is empty.
 
+    A run is taken when those that it needs are finished. While another worker trains one of these, this one waits for
+    it; what needs a failed run stays in the queue.
+
     Args:
-        recipe: Take only runs of this one.
+        recipe: Take only runs of this one, and what they need.
         max_runs: Stop after so many.
         home: Where runs and checkpoints go; default: the setting.
         progress: Show a progress bar for each run.
         on_start: Is told the key of each run that is begun.
+        ranks: Processes that share each batch (see `cotrain.run`); this one alone talks to the database.
 
     Returns:
         How many runs were finished and how many failed. A failed one keeps its curve and its traceback.
@@ -105,25 +138,65 @@ def work(
             keys = _pending(recipe)
             for key in keys:
                 on_start(key)
-                outcome = _one(key, folder, progress)
+                outcome = _one(key, folder, progress, ranks)
                 finished, failed = finished + (outcome == "done"), failed + (outcome == "failed")
                 if outcome != "taken":
                     break
             if not keys:
-                break
+                if not _worth_waiting(recipe):
+                    break
+                time.sleep(WAIT_SECONDS)
     return finished, failed
 
 
 def _pending(recipe: str | None) -> list[dict[str, Any]]:
-    queue = TrainedModel.jobs.pending & "scheduled_time <= CURRENT_TIMESTAMP(3)"
-    queue = queue.restrict(Run().proj(), semantic_check=False)  # jobs of deleted runs stay behind
-    if recipe is not None:
-        queue = queue.restrict((RecipeRun() & {"recipe": recipe}).proj(), semantic_check=False)
+    waiting = ParentRun.unfinished()
+    queue = _jobs_of(recipe, waiting).restrict(dj.Not(waiting.proj()), semantic_check=False)
+    queue = queue & "scheduled_time <= CURRENT_TIMESTAMP(3)"
     keys: list[dict[str, Any]] = queue.keys(order_by="priority ASC, scheduled_time ASC", limit=20)
     return keys
 
 
-def _one(key: dict[str, Any], home: str, progress: bool) -> str:
+def _jobs_of(recipe: str | None, waiting: Any) -> Any:
+    """The pending jobs of a recipe's runs and of what they wait for; None: all."""
+    # jobs of deleted runs stay behind
+    queue = TrainedModel.jobs.pending.restrict(Run().proj(), semantic_check=False)
+    if recipe is None:
+        return queue
+    members = (RecipeRun() & {"recipe": recipe}).proj()
+    own = {row["run_key"] for row in members.to_dicts()}
+    needed = [{"run_key": key} for key in _all_parents(own, waiting)]
+    return queue.restrict([(Run() & members).proj(), *needed], semantic_check=False)
+
+
+def _all_parents(runs: Set[str], waiting: Any) -> set[str]:
+    """The unfinished runs that these wait for, directly or because of each other."""
+    parents: dict[str, set[str]] = {}
+    for pair in waiting.to_dicts():
+        parents.setdefault(pair["run_key"], set()).add(pair["parent_key"])
+    found: set[str] = set()
+    new = set().union(*(parents.get(run, set()) for run in runs))
+    while new:
+        found |= new
+        new = set().union(*(parents.get(run, set()) for run in new)) - found
+    return found
+
+
+def _worth_waiting(recipe: str | None) -> bool:
+    """Whether a run will be free when one ends that another worker trains now, and shows life."""
+    waiting = ParentRun.unfinished()
+    blocked = _jobs_of(recipe, waiting).restrict(waiting.proj(), semantic_check=False)
+    parents = _all_parents({job["run_key"] for job in blocked.keys()}, waiting)
+    if not parents:
+        return False
+    since = f"CURRENT_TIMESTAMP - INTERVAL '{SIGN_OF_LIFE_SECONDS}' SECOND"
+    # a job is reserved for a moment before its attempt is there
+    alive = (Attempt() & "status = 'running'" & f"heartbeat > {since}").proj().to_dicts()
+    alive += (TrainedModel.jobs.reserved & f"reserved_time > {since}").keys()
+    return any(row["run_key"] in parents for row in alive)
+
+
+def _one(key: dict[str, Any], home: str, progress: bool, ranks: int | None) -> str:
     try:
         result = TrainedModel.populate(
             key,
@@ -131,7 +204,7 @@ def _one(key: dict[str, Any], home: str, progress: bool) -> str:
             refresh=False,
             suppress_errors=True,
             return_exception_objects=True,
-            make_kwargs={"home": home, "progress": progress},
+            make_kwargs={"home": home, "progress": progress, "ranks": ranks},
         )
     except (SystemExit, KeyboardInterrupt) as stop:
         _put_back(key)

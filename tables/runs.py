@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cotrain.chains import needed_runs
 from cotrain.errors import DatabaseError
 from cotrain.recipe import Experiment
 from cotrain.tables._datajoint import dj
@@ -59,6 +60,36 @@ class Run(dj.Manual):
                 f"Run {row['run_key']} reads back as {experiment.key()}: its rows were changed by hand."
             )
         return experiment
+
+
+@schema
+class ParentRun(dj.Manual):
+    """Runs whose results other runs need. A run is handed out when all its parents are in `TrainedModel`.
+
+    No foreign key to the parent: deleting it would delete what was learnt from it, and a run that is named by its key
+    may never have been in this database.
+    """
+
+    definition = """
+    # A run whose result another one starts from, or learns from
+    -> Run
+    parent_key : varchar(32)            # run_key of the run that is needed
+    """
+
+    @classmethod
+    def add(cls, experiment: Experiment) -> None:
+        """Store the parents of an experiment whose run is stored."""
+        key = {"run_key": experiment.key()}
+        cls.insert(
+            ({**key, "parent_key": needed.key} for needed in needed_runs(experiment)),
+            skip_duplicates=True,
+        )
+
+    @classmethod
+    def unfinished(cls) -> Any:
+        """Pairs of a run and a parent of it that is in the database and not finished, as a DataJoint query."""
+        parents = Run().proj(parent_key="run_key") - TrainedModel().proj(parent_key="run_key")
+        return cls().restrict(parents, semantic_check=False)  # without a foreign key the names alone agree
 
 
 @schema
@@ -178,15 +209,19 @@ class TrainedModel(dj.Computed):
         """
 
     # Three parts: no transaction is open while the model trains.
-    def make_fetch(self, key: dict[str, Any], *, home: str, progress: bool) -> tuple[dict[str, Any], str, bool]:
+    def make_fetch(
+        self, key: dict[str, Any], *, home: str, progress: bool, ranks: int | None = None
+    ) -> tuple[dict[str, Any], str, bool, int | None]:
         """What is to be run. Called again before the insert: it must then be the same."""
-        return Run.load(key).record(), home, progress
+        return Run.load(key).record(), home, progress, ranks
 
-    def make_compute(self, key: dict[str, Any], record: dict[str, Any], home: str, progress: bool) -> tuple[Any]:
+    def make_compute(
+        self, key: dict[str, Any], record: dict[str, Any], home: str, progress: bool, ranks: int | None
+    ) -> tuple[Any]:
         """Train in the run's folder, and go on there if an earlier attempt began."""
         from cotrain.tables.attempt import train
 
-        return (train(key, Experiment.from_record(record), Path(home), progress=progress),)
+        return (train(key, Experiment.from_record(record), Path(home), progress=progress, ranks=ranks),)
 
     def make_insert(self, key: dict[str, Any], result: dict[str, Any]) -> None:
         """Store what came of it."""

@@ -11,6 +11,7 @@ MINIMUM_FILES = 50  # fewer found means that the walk is broken, not that the ho
 
 # From the top to the ground. Parts of one level do not import each other.
 LEVELS = (
+    {"__main__"},  # `python -m cotrain` is the command line
     {"cli"},
     {"recipes"},  # imported by nobody; RECIPES_MAY_IMPORT says what it may import itself
     {"tables"},
@@ -18,7 +19,7 @@ LEVELS = (
     {"training", "analysis"},
     {"data", "losses", "metrics", "models"},
     {"tasks", "dissimilarity", "manifolds"},
-    {"describe"},
+    {"describe", "chains"},
     {"recipe"},
     {"resolve"},
     {"config"},
@@ -26,7 +27,19 @@ LEVELS = (
     {"errors"},
 )
 RECIPES_MAY_IMPORT = {"face", "data", "losses", "metrics", "models", "tasks", "training"}
-WITHOUT_TORCH = {"face", "describe", "recipe", "resolve", "config", "_fields", "_yaml", "seeds", "settings", "errors"}
+WITHOUT_TORCH = {
+    "face",
+    "describe",
+    "chains",
+    "recipe",
+    "resolve",
+    "config",
+    "_fields",
+    "_yaml",
+    "seeds",
+    "settings",
+    "errors",
+}
 FINDS_MODULES_BY_NAME = {"cotrain/recipe.py", "cotrain/resolve.py"}
 EXCEPTIONS: set[tuple[str, str]] = {
     ("cotrain/recipe.py", "cotrain.recipes."),  # a shipped recipe's file is imported under its one name

@@ -19,6 +19,8 @@ from cotrain.errors import CotrainError
 
 RECIPE_HELP = "a recipe: a file (recipes/digits_v1.py), a module, or a shipped name (digits_v1)"
 
+RANKS_HELP = "processes of this machine that share each batch, each on a GPU of its own where there are any (default 1)"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, 1 (failed) or 2 (usage)."""
@@ -71,12 +73,36 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_selection(run)
     run.add_argument("--out", type=Path, help="folder of the runs (default: runs/ in the home folder)")
+    run.add_argument("--ranks", type=int, metavar="N", help=RANKS_HELP)
     run.add_argument("--restart", action="store_true", help="train anew instead of going on where it stopped")
 
     check = add(
         "check", experiments.check, "build everything, try one batch a task, say what would be trained", "digits_v1"
     )
     add_selection(check)
+
+    bench = add(
+        "bench",
+        experiments.bench,
+        "train some steps, say how fast, where the time goes and what limits it",
+        "hvm_v4 --only co-trained",
+        "vgg_v1 --only co-trained --steps 100 --json",
+    )
+    add_selection(bench)
+    bench.add_argument("--steps", type=_positive, default=30, metavar="N", help="optimiser steps to time (default 30)")
+    bench.add_argument("--json", action="store_true", help="as JSON, one line an experiment")
+
+    find = add(
+        "find-lr",
+        experiments.find_lr,
+        "try learning rates from low to high for some steps, and say where the loss falls most steeply",
+        "digits_v1 --only co-trained --out rates.png",
+    )
+    add_selection(find)
+    find.add_argument("--from", dest="lowest", type=float, default=1e-6, metavar="RATE", help="default 1e-6")
+    find.add_argument("--to", dest="highest", type=float, default=1.0, metavar="RATE", help="default 1")
+    find.add_argument("--steps", type=int, default=100, help="optimiser steps of the sweep (default 100)")
+    find.add_argument("--out", type=Path, help="draw loss over learning rate into this PNG file (of one experiment)")
 
     key = add("key", experiments.key, "print the keys of a recipe's experiments", "digits_v1")
     add_selection(key)
@@ -95,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         "work", database.work, "train runs from the queue until it is empty", "", "--recipe digits_v1 --max-runs 1"
     )
     work.add_argument("--recipe", help="take only runs of this recipe")
+    work.add_argument("--ranks", type=int, metavar="N", help=RANKS_HELP)
     work.add_argument("--max-runs", type=int, metavar="N", help="stop after N runs")
 
     ls = add(
@@ -132,6 +159,12 @@ def _parser() -> argparse.ArgumentParser:
     server = add("db", database.db, "start, stop or look at the embedded database", "start", "status")
     server.add_argument("action", choices=("start", "stop", "status"))
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
+    return int(text)
 
 
 def _add(

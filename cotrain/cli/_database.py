@@ -58,9 +58,10 @@ def enqueue(options: argparse.Namespace) -> int:
         from cotrain.tables import queue
 
         counts = queue.enqueue(recipe, recipe.name(), priority=options.priority)
+    besides = f" {counts.needed} more that these need were queued with them." if counts.needed else ""
     print(
         f"{recipe.name()}: {len(experiments)} runs; {counts.queued} queued now, {counts.waiting} were queued or begun "
-        f"before, {counts.finished} are finished."
+        f"before, {counts.finished} are finished.{besides}"
     )
     return 0
 
@@ -75,7 +76,11 @@ def work(options: argparse.Namespace) -> int:
 
         recipe = None if options.recipe is None else queries.find_recipe_name(options.recipe)
         finished, failed = queue.work(
-            recipe=recipe, max_runs=options.max_runs, progress=sys.stderr.isatty(), on_start=announce
+            recipe=recipe,
+            max_runs=options.max_runs,
+            progress=sys.stderr.isatty(),
+            on_start=announce,
+            ranks=options.ranks,
         )
     print(f"{finished} runs finished, {failed} failed.")
     return 1 if failed else 0

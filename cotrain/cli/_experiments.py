@@ -1,48 +1,107 @@
-"""Commands that need no database: `run`, `check`, `key`."""
+"""Commands that need no database: `run`, `check`, `find-lr`, `key`."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
+from cotrain.chains import chain, needed_runs
 from cotrain.cli._text import as_text, duration
 from cotrain.errors import RecipeError
 from cotrain.recipe import Experiment, find_recipe
 from cotrain.settings import home_folder
 
 
-def selected(options: argparse.Namespace) -> list[Experiment]:
+def every(options: argparse.Namespace) -> list[Experiment]:
+    """All experiments of the recipe, or the one of the file, that is named."""
     target = options.recipe
     if target.endswith((".yaml", ".yml")):
         path = Path(target)
         if not path.is_file():
             raise RecipeError(f"There is no file {path} (looked from {Path.cwd()}).")
         try:
-            experiments = [Experiment.from_yaml(path.read_text(encoding="utf-8"))]
+            return [Experiment.from_yaml(path.read_text(encoding="utf-8"))]
         except UnicodeDecodeError as error:
             raise RecipeError(f"{path} is no UTF-8 text: {error}.") from None
-    else:
-        experiments = list(find_recipe(target)().expand())
-    if options.only:
-        labels = [experiment.label for experiment in experiments]
-        for label in options.only:
-            if label not in labels:
-                raise RecipeError(f"{target} has no experiment {label!r}; it has: {', '.join(dict.fromkeys(labels))}.")
-        experiments = [experiment for experiment in experiments if experiment.label in options.only]
-    return experiments
+    return list(find_recipe(target)().expand())
+
+
+def selected(options: argparse.Namespace, experiments: list[Experiment]) -> list[Experiment]:
+    """Those that `--only` leaves."""
+    if not options.only:
+        return experiments
+    labels = [experiment.label for experiment in experiments]
+    for label in options.only:
+        if label not in labels:
+            known = ", ".join(dict.fromkeys(labels))
+            raise RecipeError(f"{options.recipe} has no experiment {label!r}; it has: {known}.")
+    return [experiment for experiment in experiments if experiment.label in options.only]
+
+
+def first_seeds(options: argparse.Namespace) -> list[Experiment]:
+    """The selected experiments, each with its first seed alone."""
+    found: dict[str, Experiment] = {}
+    for experiment in selected(options, every(options)):
+        found.setdefault(experiment.label, experiment)
+    return list(found.values())
 
 
 def run(options: argparse.Namespace) -> int:
     from cotrain import training
 
-    for experiment in selected(options):
-        folder = (options.out or home_folder() / "runs") / experiment.key()
-        print(f"{experiment.label}, seed {experiment.seed}: {folder}")
-        result = training.run(experiment, out=folder, resume=not options.restart, progress=sys.stderr.isatty())
+    with nullcontext(training.Ranks()) if options.ranks else training.ranks_here() as here:
+        if not here.first:  # one rank is heard
+            logging.getLogger().setLevel(logging.ERROR)
+        return _run(options, here.agreed, tell=here.first)
+
+
+Agreed = Callable[[Callable[[], bool]], bool]
+
+
+def _run(options: argparse.Namespace, agreed: Agreed, *, tell: bool) -> int:
+    from cotrain import training
+
+    folder = options.out or home_folder() / "runs"
+    experiments = every(options)
+    known = {experiment.key(): experiment for experiment in experiments}
+    wanted = {experiment.key(): experiment for experiment in selected(options, experiments)}
+    done: set[str] = set()
+
+    def finished(key: str) -> bool:
+        def found() -> bool:
+            with training.looking_beside(folder):
+                return training.find_run(key) is not None and not (options.restart and key in wanted)
+
+        return key in done or agreed(found)
+
+    def train(experiment: Experiment, why: str = "") -> None:
+        place = folder / experiment.key()
+        # what others need is begun anew only where it was asked for as well
+        resume = not options.restart or experiment.key() not in wanted
+        if tell:
+            known_result = resume and training.RunFolder(place).result.is_file()
+            held = " is finished; nothing is trained" if known_result else ""
+            print(f"{experiment.label}, seed {experiment.seed}{why}: {place}{held}", flush=True)
+        progress = sys.stderr.isatty()
+        result = training.run(experiment, out=place, resume=resume, progress=progress, ranks=options.ranks)
         scores = result.scores[result.scores.split == "test"]
-        print(f"test scores of epoch {result.best_epoch}, which validation chose:")
-        print(as_text(scores[["task", "session", "metric", "value"]]))
+        if tell:
+            print(f"test scores of epoch {result.best_epoch}, which validation chose:")
+            print(as_text(scores[["task", "session", "metric", "value"]]))
+        done.add(experiment.key())
+
+    for key, experiment in wanted.items():
+        for needed in () if finished(key) else chain(experiment, known, finished=finished):
+            if needed.experiment is not None:  # else it cannot be trained, and the run that needs it says so
+                train(needed.experiment, f", needed by {experiment.label!r} and not trained yet")
+        if key not in done:
+            train(experiment)
     return 0
 
 
@@ -50,9 +109,13 @@ def check(options: argparse.Namespace) -> int:
     from cotrain import training
 
     seconds = 0.0
-    for experiment in selected(options):
-        found = training.check(experiment)
+    for experiment in selected(options, every(options)):
         print(f"{experiment.label}, seed {experiment.seed}  (key {experiment.key()})")
+        missing = [needed for needed in needed_runs(experiment) if training.find_run(needed.key) is None]
+        if missing:
+            print(f"  cannot be tried before this is trained: {', '.join(map(str, missing))}")
+            continue
+        found = training.check(experiment)
         print(f"  {found.parameters:,} parameters on {found.device}, {found.epochs} epochs")
         for task in found.tasks:
             info = found.info.tasks[task.name]
@@ -74,8 +137,64 @@ def check(options: argparse.Namespace) -> int:
     return 0
 
 
+def bench(options: argparse.Namespace) -> int:
+    from cotrain import training
+
+    for experiment in first_seeds(options):
+        found = training.bench(experiment, steps=options.steps, progress=sys.stderr.isatty())
+        if options.json:
+            derived = {name: getattr(found, name) for name in ("samples_a_second", "peak_share", "epoch_seconds")}
+            print(json.dumps({"experiment": experiment.label, **asdict(found), **derived, "limit": found.limit()}))
+            continue
+        print(f"{experiment.label}: {found.device}, {found.precision}")
+        batches = ", ".join(f"{count / found.steps:.3g} of {task}" for task, count in found.micro_steps.items())
+        print(
+            f"  a step: {1e3 * found.step_seconds:.1f} ms; batches: {batches}; {found.samples_a_second:,.0f} samples/s"
+        )
+        whole = sum(found.phases.values())
+        parts = (f"{name} {1e3 * held:.1f} ms ({held / whole:.0%})" for name, held in found.phases.items())
+        print(f"  phase by phase: {', '.join(parts)}")
+        print(
+            f"  arithmetic: {found.flops / found.step_seconds / 1e9:,.1f} GFLOP/s, {found.peak_share:.1%} of the "
+            f"{found.peak_flops / 1e9:,.0f} GFLOP/s of a matrix product here"
+        )
+        print(
+            f"  once an epoch: validation {found.validation_seconds:.2f} s, copy of the state "
+            f"{found.copy_seconds:.3f} s; writing it takes {found.write_seconds:.3f} s beside training"
+        )
+        print(f"  peak memory: {found.memory / 1e6:,.0f} MB {'of the process' * found.device.startswith('cpu')}")
+        print(
+            f"  an epoch of {found.epoch_steps} steps: {duration(found.epoch_seconds)}; all {found.epochs}: "
+            f"{duration(found.epochs * found.epoch_seconds)}"
+        )
+        print(f"  limited by {found.limit()}")
+    return 0
+
+
+def find_lr(options: argparse.Namespace) -> int:
+    from cotrain import training
+
+    experiments = first_seeds(options)
+    if options.out and len(experiments) > 1:
+        raise RecipeError(
+            f"--out draws one experiment, and {len(experiments)} are selected. Name one of them with --only: "
+            f"{', '.join(experiment.label for experiment in experiments)}."
+        )
+    for experiment in experiments:
+        found = training.find_learning_rate(
+            experiment, lowest=options.lowest, highest=options.highest, steps=options.steps
+        )
+        print(f"{experiment.label}, seed {experiment.seed}: the loss falls most steeply at lr {found.suggestion:.2g}")
+        print(f"  tried {found.rates[0]:.2g} to {found.rates[-1]:.2g} in {len(found.rates)} steps")
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            found.plot(options.out)
+            print(f"  drawn: {options.out}")
+    return 0
+
+
 def key(options: argparse.Namespace) -> int:
-    for experiment in selected(options):
+    for experiment in selected(options, every(options)):
         print(f"{experiment.key()}  {experiment.label}, seed {experiment.seed}")
         if options.yaml:
             print(experiment.to_yaml())

@@ -6,7 +6,7 @@ exactly where it stopped, whatever it had prefetched, and every rank knows which
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -48,6 +48,9 @@ class MixingConfig(Config):
     balanced: Annotated[tuple[tuple[str, Annotated[int, Ge(1)]], ...], AddedLater(neutral=())] = ()
     """(task, stimuli of each group in a batch): batches hold so many of each of (batch size / so many) classes, or
     groups of an RDM, ordered by group; of all, where there are fewer. Class manifolds and RDMs among groups need it."""
+    accumulate: Annotated[Annotated[int, Ge(1)], AddedLater(neutral=1)] = 1
+    """Main batches before a step, with those of other tasks that their ratios say. Gradients are summed and divided by
+    it: a step is one of batches so many times as large, in the memory of one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Batch:
     Args:
         task, session: Whose stimuli these are; the session is "" for a task without sessions.
         images: uint8 (stimuli, channels, height, width).
-        targets: As in `Source`.
+        targets: As in `Source`; of the whole batch, not of this rank's share, where its loss is of all stimuli.
         step_ends: Whether the optimiser steps after this batch.
     """
 
@@ -126,8 +129,27 @@ class Schedule:
 
     @cached_property
     def main_batches(self) -> int:
-        """Batches of the main task in an epoch, which is the number of optimiser steps."""
-        return sum(self._batches(self.config.main, session) for session in self.stimuli[self.config.main])
+        """Batches of the main task in an epoch; what would fill no whole step comes first in the next pass."""
+        whole = sum(self._batches(self.config.main, session) for session in self.stimuli[self.config.main])
+        if whole < self.config.accumulate:
+            raise DataError(
+                f"accumulate: {self.config.accumulate} batches of {self.config.main!r} make a step, but a pass over "
+                f"its stimuli has {whole}. Use smaller batches, or fewer of them."
+            )
+        return whole // self.config.accumulate * self.config.accumulate
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in an epoch."""
+        return self.main_batches // self.config.accumulate
+
+    @property
+    def samples_a_step(self) -> float:
+        """Stimuli of the main task in an optimiser step, of all ranks; the mean where sessions differ in size."""
+        main = self.config.main
+        batches = {session: self._batches(main, session) for session in self.stimuli[main]}
+        stimuli = sum(count * self.batch_size[main, session] for session, count in batches.items())
+        return stimuli / sum(batches.values()) * self.config.accumulate
 
     def ratio(self, task: str, epoch: int) -> Fraction:
         """Batches of a task for each main batch, in an epoch (counted from 1)."""
@@ -160,7 +182,7 @@ class Schedule:
                 # whole numbers over one denominator: a Fraction made in each step would cost more than the step
                 shared = before.denominator * ratio.denominator
                 lines.append((task, int(before * shared), int(ratio * shared), shared))
-        done = [due // shared for _, due, _, shared in lines]
+        done, accumulate = [due // shared for _, due, _, shared in lines], self.config.accumulate
         for main_batch in range(self.main_batches):
             for place, (task, due, an_each, shared) in enumerate(lines):
                 until = (due + an_each * (main_batch + 1)) // shared
@@ -168,7 +190,7 @@ class Schedule:
                     yield self._micro_step(task, number, step_ends=False)
                 done[place] = until
             number = (epoch - 1) * self.main_batches + main_batch
-            yield self._micro_step(self.config.main, number, step_ends=True)
+            yield self._micro_step(self.config.main, number, step_ends=(main_batch + 1) % accumulate == 0)
 
     def micro_steps(self, epoch: int) -> int:
         """How many micro-steps `epoch` yields."""
@@ -238,6 +260,7 @@ class MixingLoader:
         seed: The experiment's seed; stimuli are shuffled by its `order` child, anew for each pass over a session.
         rank, world_size: Of several processes each gets its own share of every batch; of a balanced one, whole groups.
         workers: Threads that read batches ahead; the batches are the same for any number.
+        whole: (task, session) whose targets are to be those of the whole batch on each rank.
         pin_memory: Whether to lay batches where a GPU copies them from while it computes.
     """
 
@@ -250,12 +273,14 @@ class MixingLoader:
         rank: int = 0,
         world_size: int = 1,
         workers: int = 0,
+        whole: Collection[tuple[str, str]] = (),
         pin_memory: bool = False,
     ) -> None:
         stimuli = {task: {name: len(source) for name, source in held.items()} for task, held in sources.items()}
         self._balanced = balanced_batches(sources, config.balanced, seed=seed)
         groups = {place: len(held.members) for place, held in self._balanced.items()}
         self.schedule = Schedule(config, stimuli, world_size=world_size, groups=groups)
+        self._groups, self.whole = groups, frozenset(whole)
         for (task, session), size in self.schedule.batch_size.items():
             rows = size // world_size // self.schedule.of_each.get(task, 1)
             if (kind := sources[task][session].kind) == "rdm" and rows < 3:
@@ -272,11 +297,16 @@ class MixingLoader:
         """Yield the rest of the current epoch, then stand at the beginning of the next."""
         rest = islice(self.schedule.epoch(self.epoch), self.micro_step, None)
         # orders are drawn here, in turn; what threads do after that depends on nothing but its arguments
-        work = ((micro_step, self.indices(micro_step)) for micro_step in rest)
+        work = ((micro_step, self._drawn(micro_step)) for micro_step in rest)
         for batch in in_order(self._batch, work, workers=self.workers):
             self.micro_step += 1
             yield batch
         self.epoch, self.micro_step = self.epoch + 1, 0
+
+    def endless(self) -> Iterator[Batch]:
+        """Yield epoch after epoch."""
+        while True:
+            yield from self
 
     def __len__(self) -> int:
         """Micro-steps that the current epoch still has."""
@@ -292,22 +322,47 @@ class MixingLoader:
 
     def indices(self, micro_step: MicroStep) -> Tensor:
         """The stimuli of this rank in a batch."""
+        return self._share(micro_step.task, self._drawn(micro_step))
+
+    def require_same_batches(self, world_size: int) -> None:
+        """Refuse to go on where as many ranks stood, if these share batches of other sizes.
+
+        Raises:
+            DataError: They do: the same number of batches would be another stretch of training.
+        """
+        other = Schedule(self.schedule.config, self.schedule.stimuli, world_size=world_size, groups=self._groups)
+        if other.batch_size != self.schedule.batch_size:
+            raise DataError(
+                f"Training began with {world_size} rank(s), whose batches have other sizes than those that "
+                f"{self.world_size} rank(s) share evenly. Go on with {world_size}, or choose batch sizes that both "
+                "divide."
+            )
+
+    def _drawn(self, micro_step: MicroStep) -> Tensor:
+        """The stimuli of all ranks in a batch."""
         where = micro_step.task, micro_step.session
         size, count = self.schedule.batch_size[where], self.schedule.stimuli[where[0]][where[1]]
         if (balanced := self._balanced.get(where)) is not None:
-            groups = balanced.stimuli(micro_step.number, size // balanced.each).view(-1, balanced.each)
-            return groups[self.rank :: self.world_size].flatten()
+            return balanced.stimuli(micro_step.number, size // balanced.each)
         number_of_pass, batch = divmod(micro_step.number, count // size)
         held = self._orders.get(where)
         if held is None or held[0] != number_of_pass:
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", *where, number_of_pass))
             held = self._orders[where] = number_of_pass, torch.randperm(count, generator=generator)
-        return held[1][batch * size : (batch + 1) * size][self.rank :: self.world_size]
+        return held[1][batch * size : (batch + 1) * size]
+
+    def _share(self, task: str, index: Tensor) -> Tensor:
+        """Of a batch's stimuli those of this rank, whole groups of a balanced one."""
+        if self.world_size == 1:
+            return index
+        return index.view(-1, self.schedule.of_each.get(task, 1))[self.rank :: self.world_size].flatten()
 
     def _batch(self, work: tuple[MicroStep, Tensor]) -> Batch:
-        micro_step, index = work
+        micro_step, drawn = work
         source = self.sources[micro_step.task][micro_step.session]
-        images, targets = source.batch(index)
+        images, targets = source.batch(self._share(micro_step.task, drawn))
+        if self.world_size > 1 and (micro_step.task, micro_step.session) in self.whole:
+            targets = source.targets_of(drawn)
         if self.pin_memory and images.device.type == "cpu":
             images, targets = images.pin_memory(), targets.cpu().pin_memory()
         return Batch(micro_step.task, micro_step.session, images, targets, micro_step.step_ends)

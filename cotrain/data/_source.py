@@ -66,9 +66,15 @@ class Source:
         # of a tensor, index_select copies whole images; indexing would copy pixel by pixel
         placed = index.to(self.images.device)
         images = self.images[placed] if isinstance(self.images, ImageRows) else self.images.index_select(0, placed)
-        rows = placed if self.groups is None else _groups_in_order(self.groups[index.cpu()]).to(self.targets.device)
+        return images, self.targets_of(index if self.groups is not None else placed)
+
+    def targets_of(self, index: Tensor) -> Tensor:
+        """The targets of some stimuli, as `batch` gives them, without their images."""
+        rows = index.to(self.images.device)
+        if self.groups is not None:
+            rows = _groups_in_order(self.groups[index.cpu()]).to(self.targets.device)
         targets = self.targets[rows]
-        return images, targets[:, rows] if self.kind == "rdm" else targets
+        return targets[:, rows] if self.kind == "rdm" else targets
 
     def subset(self, index: Tensor) -> Source:
         """The same for some stimuli only; an RDM among groups stays one among all of them."""

@@ -40,6 +40,8 @@ class Capacity(Objective):
     computed in float64 on the CPU: one copy of the features there, and one of their gradient back, for each batch.
     """
 
+    of_whole_batch: ClassVar[bool] = True
+
     def __init__(self, weight: Weight, draws: int, kappa: float) -> None:
         super().__init__(weight)
         self.draws, self.kappa = draws, kappa

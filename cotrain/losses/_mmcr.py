@@ -36,6 +36,8 @@ class MmcrConfig(Config):
 class Mmcr(Objective):
     """The nuclear norm of class means, as the objective of a manifolds task."""
 
+    of_whole_batch: ClassVar[bool] = True
+
     def __init__(self, weight: Weight, compactness: float) -> None:
         super().__init__(weight)
         self.compactness = compactness

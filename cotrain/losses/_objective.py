@@ -42,10 +42,12 @@ class Objective(nn.Module, ABC):
     perfectly; the weight is therefore bounded for every loss that is never negative. With a fixed weight it is
     `weight * loss`.
 
-    `variance_name` is what exp(s) is called among the scores.
+    `variance_name` is what exp(s) is called among the scores. `of_whole_batch` says that the loss is no mean over
+    stimuli: processes that share a batch compute it from all of it.
     """
 
     precision: ClassVar[float] = 1.0
+    of_whole_batch: ClassVar[bool] = False
     needs_positive_output: ClassVar[bool] = False
     may_be_negative: ClassVar[bool] = False  # its unweighted loss
     variance_name: ClassVar[str] = "variance"

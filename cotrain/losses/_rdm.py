@@ -95,6 +95,8 @@ class RdmMatch(Objective):
         layers: How many there are.
     """
 
+    of_whole_batch: ClassVar[bool] = True
+
     def __init__(
         self,
         weight: Weight,

@@ -2,6 +2,7 @@
 
 from cotrain.models._attention_readout import AttentionReadoutConfig, attention_readout
 from cotrain.models._backbone import tapped
+from cotrain.models._batch_norm import batch_norms, chosen_batch_norms, keeping_statistics
 from cotrain.models._classifiers import ConvolutionalHeadConfig, DenseHeadConfig, convolutional_head, dense_head
 from cotrain.models._factorized_readout import FactorizedReadoutConfig, factorized_readout
 from cotrain.models._gaussian_readout import GaussianReadout, GaussianReadoutConfig, gaussian_readout
@@ -14,6 +15,8 @@ from cotrain.models._heads import (
     manifold_head,
     rdm_head,
 )
+from cotrain.models._norms_of_ranks import statistics_of_all
+from cotrain.models._path_patterns import chosen_parameters, matching
 from cotrain.models._point_pooled_readout import PointPooledReadoutConfig, point_pooled_readout
 from cotrain.models._readout import Readout
 from cotrain.models._se_core import SeCoreConfig, se_core
@@ -43,19 +46,25 @@ __all__ = [
     "SmallCnnConfig",
     "TorchvisionBackboneConfig",
     "attention_readout",
+    "batch_norms",
+    "chosen_batch_norms",
+    "chosen_parameters",
     "convolutional_head",
     "dense_head",
     "factorized_readout",
     "gaussian_readout",
+    "keeping_statistics",
     "linear_head",
     "load_partial",
     "manifold_head",
+    "matching",
     "point_pooled_readout",
     "rdm_head",
     "resolve_tap",
     "se_core",
     "shared_backbone",
     "small_cnn",
+    "statistics_of_all",
     "tapped",
     "torchvision_backbone",
 ]

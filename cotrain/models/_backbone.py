@@ -41,7 +41,29 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
     Raises:
         ModelError: A tap is no module of the backbone, or was not reached.
     """
-    wanted, found = set(taps), dict[str, Tensor]()
+    return pass_to(backbone, images, places(backbone, taps))
+
+
+Places = list[tuple[str, nn.Module, bool]]
+"""(tap, its module, whether its maps have their channels last)."""
+
+
+def places(backbone: nn.Module, taps: Sequence[str]) -> Places:
+    """Where taps are, each once; looked up before many passes, since a look-up costs as much as a small layer.
+
+    Raises:
+        ModelError: A tap is no module of the backbone.
+    """
+    return [(tap, find_tap(backbone, tap), channels_last(backbone, tap)) for tap in dict.fromkeys(taps)]
+
+
+def pass_to(backbone: nn.Module, images: Tensor, wanted: Places) -> dict[str, Tensor]:
+    """What `tapped` gives, at places that were looked up.
+
+    Raises:
+        ModelError: A tap was not reached, or gives no tensor.
+    """
+    found = dict[str, Tensor]()
     handles: list[RemovableHandle] = []
 
     def keep(tap: str, turn: bool, output: Any) -> None:
@@ -57,8 +79,7 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
             raise _Reached
 
     try:
-        for tap in wanted:
-            module, turn = find_tap(backbone, tap), channels_last(backbone, tap)
+        for tap, module, turn in wanted:
             handles.append(
                 module.register_forward_hook(lambda _m, _i, output, tap=tap, turn=turn: keep(tap, turn, output))
             )
@@ -68,7 +89,8 @@ def tapped(backbone: nn.Module, images: Tensor, taps: Sequence[str]) -> dict[str
     finally:
         for handle in handles:
             handle.remove()
-    raise ModelError(f"The forward pass never reached {', '.join(sorted(wanted - set(found)))}.")
+    missing = sorted(tap for tap, *_ in wanted if tap not in found)
+    raise ModelError(f"The forward pass never reached {', '.join(missing)}.")
 
 
 def find_tap(backbone: nn.Module, tap: str) -> nn.Module:

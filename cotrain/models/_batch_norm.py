@@ -7,11 +7,17 @@ what is tested differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cotrain.errors import ModelError, did_you_mean
+from cotrain.models._path_patterns import with_owners
 
 
 class TaskBatchNorm(nn.Module):
@@ -37,8 +43,8 @@ class TaskBatchNorm(nn.Module):
         """Normalised by the batch in training, by the active task's running statistics in evaluation."""
         return batch_norm(
             features,
-            self.get_buffer(f"mean_{self.active}"),
-            self.get_buffer(f"variance_{self.active}"),
+            getattr(self, f"mean_{self.active}"),
+            getattr(self, f"variance_{self.active}"),
             self.weight,
             self.bias,
             self.training,
@@ -89,3 +95,48 @@ def activate(norms: list[TaskBatchNorm], task: str) -> None:
     """Say whose statistics come next."""
     for norm in norms:
         norm.active = task
+
+
+def batch_norms(network: nn.Module) -> dict[str, nn.Module]:
+    """{path: batch norm} of a network, of one task each or of all."""
+    return {path: m for path, m in network.named_modules() if isinstance(m, (_BatchNorm, TaskBatchNorm))}
+
+
+def chosen_batch_norms(network: nn.Module, patterns: Sequence[str], *, what: str) -> dict[str, nn.Module]:
+    """{path: batch norm} of those that patterns choose.
+
+    Args:
+        network: Any.
+        patterns: As in the shell; a pattern that fits the path of a module chooses all norms in it.
+        what: The setting's name, for the error.
+
+    Raises:
+        ModelError: A pattern chooses none.
+    """
+    found, known = dict[str, nn.Module](), batch_norms(network)
+    for pattern in patterns:
+        fits = {p: m for p, m in known.items() if any(fnmatchcase(owner, pattern) for owner in with_owners(p))}
+        if not fits:
+            raise ModelError(
+                f"{what}: no batch norm of the model fits {pattern!r}.{did_you_mean(pattern, list(known))}"
+            )
+        found |= fits
+    return found
+
+
+@contextmanager
+def keeping_statistics(norms: Collection[nn.Module]) -> Iterator[None]:
+    """For passes in training mode that normalise by the batch and leave the running statistics as they are."""
+    held = [(norm, norm.momentum) for norm in norms if isinstance(norm, TaskBatchNorm)]
+    others = [norm for norm in norms if isinstance(norm, _BatchNorm) and norm.track_running_stats and norm.training]
+    try:
+        for norm, _ in held:
+            norm.momentum = 0.0
+        for other in others:
+            other.track_running_stats = False
+        yield
+    finally:
+        for norm, momentum in held:
+            norm.momentum = momentum
+        for other in others:
+            other.track_running_stats = True

@@ -10,7 +10,7 @@ from torch import nn
 from cotrain.errors import ModelError, did_you_mean
 
 
-def matching(module: nn.Module, patterns: Sequence[str], *, what: str) -> list[str]:
+def matching(module: nn.Module, patterns: Sequence[str], *, what: str, where: str = "the backbone") -> list[str]:
     """Names of the parameters and buffers that patterns choose.
 
     Args:
@@ -18,12 +18,13 @@ def matching(module: nn.Module, patterns: Sequence[str], *, what: str) -> list[s
         patterns: As in the shell: `*` stands for any text, also with dots. A pattern that fits the path of a module
             chooses all that is in it ("layer1", "features.[0-4]"); else it must fit a name ("*.bias").
         what: The setting's name, for the error.
+        where: What the module is called there.
 
     Raises:
         ModelError: A pattern chooses nothing.
     """
     names = list(module.state_dict())
-    owners = [_with_owners(name) for name in names]
+    owners = [with_owners(name) for name in names]
     chosen: set[str] = set()
     for pattern in patterns:
         found = {names[i] for i, paths in enumerate(owners) if any(fnmatchcase(path, pattern) for path in paths)}
@@ -31,7 +32,7 @@ def matching(module: nn.Module, patterns: Sequence[str], *, what: str) -> list[s
             known = sorted(
                 {path for paths in owners for path in paths if path.count(".") <= max(1, pattern.count("."))}
             )
-            raise ModelError(f"{what}: nothing in the backbone fits {pattern!r}.{did_you_mean(pattern, known)}")
+            raise ModelError(f"{what}: nothing in {where} fits {pattern!r}.{did_you_mean(pattern, known)}")
         chosen |= found
     return [name for name in names if name in chosen]
 
@@ -53,6 +54,23 @@ def freeze(module: nn.Module, patterns: Sequence[str]) -> None:
             parameter.requires_grad_(False)
 
 
-def _with_owners(name: str) -> list[str]:
+def chosen_parameters(module: nn.Module, patterns: Sequence[str], *, what: str) -> dict[str, nn.Parameter]:
+    """Parameters of a whole model that patterns choose, as `matching` does, by name in the model's order.
+
+    Raises:
+        ModelError: A pattern chooses nothing, or buffers only.
+    """
+    parameters = dict(module.named_parameters())
+    chosen: set[str] = set()
+    for pattern in patterns:
+        found = set(matching(module, [pattern], what=what, where="the model")) & set(parameters)
+        if not found:
+            raise ModelError(f"{what}: {pattern!r} fits no parameter of the model, only what it counts along.")
+        chosen |= found
+    return {name: parameter for name, parameter in parameters.items() if name in chosen}
+
+
+def with_owners(name: str) -> list[str]:
+    """A dotted name after those of all that it lies in, the outermost first."""
     steps = name.split(".")
     return [".".join(steps[:end]) for end in range(1, len(steps) + 1)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from cotrain.config import Config
 from cotrain.errors import ModelError, did_you_mean
-from cotrain.models._backbone import input_channels, tapped
+from cotrain.models._backbone import Places, input_channels, pass_to, places, tapped
 from cotrain.models._batch_norm import activate, freeze_norms, per_task, task_norms
+from cotrain.models._compiled import CompiledPasses, require_compiler, write_pass
 from cotrain.models._heads import Head, LayerHeads
 from cotrain.models._small_cnn import SmallCnnConfig
 from cotrain.models._taps import resolve_tap
@@ -42,6 +44,9 @@ class ImageInput(nn.Module):
     shown any image later without the data.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, task: TaskInfo, channels: int) -> None:
         super().__init__()
         self.image_channels, self.channels = task.image_shape[0], channels
@@ -59,10 +64,10 @@ class ImageInput(nn.Module):
                 f"{tuple(images.shape)}."
             )
         if images.dtype == torch.uint8:
-            images = images.to(self.get_buffer("mean").dtype) / 255
+            images = images.to(self.mean.dtype) / 255
         elif not images.is_floating_point():
             raise ModelError(f"Expected images as uint8, or as floats in 0..1, found {images.dtype}.")
-        images = (images - self.get_buffer("mean")) / self.get_buffer("std")
+        images = (images - self.mean) / self.std
         if self.image_channels == self.channels:
             return images
         return images.mean(1, keepdim=True) if self.channels == 1 else images.expand(-1, self.channels, -1, -1)
@@ -75,6 +80,7 @@ class MultiTaskModel(nn.Module):
         backbone: The shared trunk.
         taps: {task: module paths in the backbone}; the head of a task with several takes a tuple of features.
         inputs, heads, objectives: {task: module}.
+        heads_anew: {task: function that makes its head, with the first weights that torch's generator then gives}.
     """
 
     def __init__(
@@ -84,12 +90,17 @@ class MultiTaskModel(nn.Module):
         inputs: dict[str, ImageInput],
         heads: dict[str, Head],
         objectives: dict[str, nn.Module],
+        heads_anew: Mapping[str, Callable[[], Head]] | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.taps = backbone, taps
         self.inputs, self.heads = nn.ModuleDict(inputs), nn.ModuleDict(heads)
         self.objectives = nn.ModuleDict(objectives)
+        self._heads_anew = dict(heads_anew or {})
         self._norms = task_norms(backbone)  # found once: a walk over all modules in each pass would cost
+        self._passes: CompiledPasses | None = None
+        self._images_channels_last = False
+        self._places: dict[tuple[str, ...], Places] = {}  # of taps that were looked up
 
     def forward(self, images: Tensor, task: str, session: str = "") -> Tensor | tuple[Tensor, ...]:
         """The output of one task; no layer of the backbone after the task's last tap is computed.
@@ -119,8 +130,51 @@ class MultiTaskModel(nn.Module):
         """
         self._check(task)
         activate(self._norms, task)
-        with _naming(f"Task {task!r}"):
-            return tapped(self.backbone, self.inputs[task](images), layers)
+        try:  # a context manager would cost in each pass
+            images = self.inputs[task](images)
+            if self._images_channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
+            taps = tuple(layers)
+            training = self._passes is not None and self.backbone.training and torch.is_grad_enabled()
+            if training and taps == self.taps[task]:
+                assert self._passes is not None
+                return self._passes(self.backbone, images, taps, task if self._norms else "")
+            if (known := self._places.get(taps)) is None:
+                known = self._places[taps] = places(self.backbone, taps)
+            return pass_to(self.backbone, images, known)
+        except ModelError as error:
+            raise _named(f"Task {task!r}", error) from None
+
+    def compile_backbone(self, *, backend: str | Callable[..., Any] = "inductor") -> None:
+        """From now on passes of training up to a task's taps are compiled, each when it is first needed.
+
+        Evaluation, other layers and heads stay as they are, since a compiled function is for one shape of images. A
+        pass is compiled for each choice of taps, and for each task where batch norm has statistics a task. A new shape
+        of images, a new mode of a layer or a new hook is compiled anew, 8 times at most; what comes after that is
+        warned of and runs uncompiled. Names of the state do not change. A copy of the model compiles for itself.
+        Dropout draws other numbers than uncompiled.
+
+        Args:
+            backend: As `torch.compile` takes it.
+
+        Raises:
+            ModelError: The machine has no compiler, or the backbone cannot be compiled.
+        """
+        if backend == "inductor":
+            require_compiler(next(self.backbone.parameters()).device)
+        for task, taps in self.taps.items():
+            with _naming(f"Task {task!r}"):
+                write_pass(self.backbone, taps)
+        self._passes = CompiledPasses(backend)
+
+    def use_channels_last(self) -> None:
+        """From now on convolutions of the backbone work on memory in the order height, width, channels, which GPUs and
+        many CPUs are faster at; shapes stay, and results change by rounding alone.
+
+        A state loads from and into models of either order.
+        """
+        self.backbone.to(memory_format=torch.channels_last)
+        self._images_channels_last = True
 
     def together(self, images: Tensor, tasks: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:
         """The outputs of several tasks for the same images, with one pass through the backbone.
@@ -139,10 +193,28 @@ class MultiTaskModel(nn.Module):
         features = self.features(images, tasks[0][0], [tap for task, _ in tasks for tap in self.taps[task]])
         return {(task, session): self._answer(features, task, session) for task, session in tasks}
 
+    def fresh_head(self, task: str, *, seed: int) -> Head:
+        """A head as the task's own was before training, with first weights drawn from `seed`, on the CPU.
+
+        Raises:
+            ModelError: There is no such task, or the model was not made by a builder that tells how.
+        """
+        self._check(task)
+        if task not in self._heads_anew:
+            raise ModelError(
+                f"The model was not told how the head of task {task!r} is made, so it cannot make another."
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self._heads_anew[task]()
+
     def _answer(self, features: dict[str, Tensor], task: str, session: str) -> Tensor | tuple[Tensor, ...]:
         layers = tuple(features[tap] for tap in self.taps[task])
-        with _naming(f"Task {task!r}, session {session!r}" if session else f"Task {task!r}"):
+        try:
             return self.heads[task](layers if len(layers) > 1 else layers[0], session)  # type: ignore[no-any-return]
+        except ModelError as error:
+            where = f"Task {task!r}, session {session!r}" if session else f"Task {task!r}"
+            raise _named(where, error) from None
 
     def _check(self, task: str) -> None:
         if task not in self.taps:
@@ -178,6 +250,7 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
         channels = input_channels(backbone)
         inputs = {name: ImageInput(info.tasks[name], channels) for name in names}
         heads, objectives, taps = {}, {}, dict[str, tuple[str, ...]]()
+        anew = dict[str, Callable[[], Head]]()
         for task in config.tasks:
             known = info.task(task.name)
             _require_builders(task)
@@ -186,9 +259,9 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
             shapes = [_feature_shape(backbone, inputs[task.name], known, task.name, tap) for tap in taps[task.name]]
             generator.manual_seed(derive_seed(seed, "initialisation", "head", task.name))
             with _naming(f"Task {task.name!r}, tap {', '.join(map(repr, taps[task.name]))}"):
-                built = [build(task.head, known, features=shape) for shape in shapes]
-            heads[task.name] = head = built[0] if len(built) == 1 else LayerHeads(built)
-            layers = {"layers": len(built)} if _combines_layers(task) else {}
+                anew[task.name] = functools.partial(_head, task, known, shapes)
+                heads[task.name] = head = anew[task.name]()
+            layers = {"layers": len(shapes)} if _combines_layers(task) else {}
             with _naming(f"Task {task.name!r}"):
                 objectives[task.name] = objective = build(task.objective, known, **layers)
             if objective.needs_positive_output and not head.positive_output:
@@ -196,7 +269,7 @@ def shared_backbone(info: DataInfo, config: SharedBackboneConfig, *, seed: int) 
                     f"Task {task.name!r}: {task.objective.kind} needs positive predictions; give the head "
                     "output='elu' or 'softplus'."
                 )
-    return MultiTaskModel(backbone, taps, inputs, heads, objectives)
+    return MultiTaskModel(backbone, taps, inputs, heads, objectives, anew)
 
 
 @contextmanager
@@ -205,7 +278,17 @@ def _naming(where: str) -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise ModelError(f"{where}: {error}") from None
+        raise _named(where, error) from None
+
+
+def _named(where: str, error: ModelError) -> ModelError:
+    return ModelError(f"{where}: {error}")
+
+
+def _head(task: TaskConfig, known: TaskInfo, shapes: Sequence[tuple[int, ...]]) -> Head:
+    """A task's head, one for each of the shapes of features at its taps."""
+    built: list[Head] = [build(task.head, known, features=shape) for shape in shapes]
+    return built[0] if len(built) == 1 else LayerHeads(built)
 
 
 def _require_builders(task: TaskConfig) -> None:

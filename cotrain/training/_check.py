@@ -19,7 +19,8 @@ from cotrain.seeds import derive_seed
 from cotrain.tasks import DataInfo
 from cotrain.training._checkpoint import RunFolder
 from cotrain.training._device import own_randomness, pick_device
-from cotrain.training._trainer import Trainer, TrainingState
+from cotrain.training._state import TrainingState
+from cotrain.training._trainer import Trainer
 
 TRIES = 3
 

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +34,11 @@ class RunFolder:
     | `info.json` | what the model was told of the data |
     | `journal.jsonl` | all scores |
     | `checkpoints/` | the last two states that training can go on from |
-    | `best.pt` | weights of the best epoch |
+    | `best.pt` | weights of the best epoch, when training has ended; before that they are in the checkpoints |
+    | `environment.json` | versions, device and switches of the last start |
     | `result.json` | written last: the run is finished |
     | `tensorboard/` | curves |
+    | `profile/` | traces of the hook `profile` |
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,6 +46,7 @@ class RunFolder:
         self.experiment, self.info = path / "experiment.yaml", path / "info.json"
         self.journal, self.best, self.result = path / "journal.jsonl", path / "best.pt", path / "result.json"
         self.checkpoints, self.tensorboard = path / "checkpoints", path / "tensorboard"
+        self.environment, self.profile = path / "environment.json", path / "profile"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -118,15 +122,21 @@ class RunFolder:
                 log.warning("%s Trying the one before.", error)
         return None
 
+    def last_step(self) -> int | None:
+        """After how many steps the newest checkpoint was written; None where there is none."""
+        held = self._checkpoints()
+        return int(held[-1].stem.removeprefix("step-")) if held else None
+
     def has_checkpoint(self) -> bool:
         """Whether anything was trained here."""
         return bool(self._checkpoints()) or self.result.is_file()
 
     def clear(self) -> None:
         """Remove what an earlier try left, to start anew."""
-        for path in (self.result, *self._checkpoints(), self.best, self.journal, self.info):
+        for path in (self.result, *self._checkpoints(), self.best, self.journal, self.info, self.environment):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.tensorboard, ignore_errors=True)
+        for folder in (self.tensorboard, self.profile):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _checkpoints(self) -> list[Path]:
         return sorted(self.checkpoints.glob("step-*.pt"))
@@ -144,12 +154,20 @@ def load_state(path: Path | IO[bytes]) -> dict[str, Any]:
     """Read a state from a file; nothing but tensors and plain values is accepted.
 
     Raises:
-        RunFolderError: The file is missing or damaged.
+        RunFolderError: The file is missing or damaged, be it in a single bit.
     """
     try:
+        # torch.load compares no checksums; the zip format, in which states are written, holds a CRC-32 of each tensor
+        with zipfile.ZipFile(path) as archive:
+            if (broken := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"{broken} has another checksum than when it was written")
+        if not isinstance(path, Path):
+            path.seek(0)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise RunFolderError(f"There is no file {path}.") from None
-    except Exception as error:  # torch raises many types on a damaged file
+    except zipfile.BadZipFile as error:
+        raise RunFolderError(f"{path} is damaged ({error}).") from error
+    except Exception as error:  # torch raises many types on a damaged file, some with advice that must not be followed
         raise RunFolderError(f"{path} is damaged ({type(error).__name__}).") from error
     return state

@@ -10,16 +10,27 @@ import torch
 
 from cotrain.data import Data, ImageRows, MappedImages, Source, bytes_of
 from cotrain.errors import TrainingError
+from cotrain.training._ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 
 
-def pick_device(name: str) -> torch.device:
-    """The device that a config means.
+def pick_device(name: str, ranks: Ranks = ALONE) -> torch.device:
+    """The device that a config means; of several ranks each takes a GPU of its own.
 
     Raises:
-        TrainingError: There is none of that name here.
+        TrainingError: There is none of that name here, or ranks would share a GPU.
     """
+    if ranks.several and (name == "cuda" or (name == "auto" and torch.cuda.is_available())):
+        if ranks.local_rank >= (found := torch.cuda.device_count()):
+            raise TrainingError(
+                f"Each rank needs a GPU of its own; rank {ranks.rank} finds {found} here. Start no more ranks than "
+                "there are GPUs, or use device='cpu'."
+            )
+        torch.cuda.set_device(ranks.local_rank)
+        return torch.device("cuda", ranks.local_rank)
+    if ranks.several and name.startswith("cuda"):
+        raise TrainingError(f"Several ranks cannot share the GPU {name!r}; write device='auto' or 'cuda'.")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -12,6 +12,7 @@ from cotrain.data import Source
 from cotrain.dissimilarity import group_means
 from cotrain.metrics import classification_scores, manifold_scores, neural_scores, neuron_correlations, rdm_scores
 from cotrain.models import MultiTaskModel
+from cotrain.training._ranks import ALONE, Ranks
 from cotrain.training._sinks import Score
 
 BATCH = 256
@@ -25,11 +26,28 @@ def predict(model: MultiTaskModel, source: Source, task: str, session: str, devi
         What the model gives, a tensor or, of a task with several taps, a tuple of tensors, as float32. Of a source
         whose stimuli are in groups, the mean of each group, as float64.
     """
+    return _predicted(model, source, task, session, device, ALONE)
+
+
+def _predicted(
+    model: MultiTaskModel, source: Source, task: str, session: str, device: torch.device, ranks: Ranks
+) -> Any:
+    """As `predict`, each rank for its share of the stimuli; None but on the first rank."""
     was_training = model.training
     model.eval()
-    outputs = [_layers(model(images.to(device), task, session)) for images in source.images.split(BATCH)]
+    images = source.images
+    shared = ranks.several and len(source) >= ranks.world_size  # a network is not asked about no image at all
+    if shared:
+        part = ranks.share(len(source))
+        images = images[part] if isinstance(images, Tensor) else images.take(torch.arange(part.start, part.stop))
+    outputs = [_layers(model(batch.to(device), task, session)) for batch in images.split(BATCH)]
     model.train(was_training)
     layers = [torch.cat(batches) for batches in zip(*outputs, strict=True)]
+    if shared:
+        joined = [ranks.joined(layer) for layer in layers]
+        layers = [layer for layer in joined if layer is not None]
+    if not ranks.first:
+        return None
     if source.groups is not None:
         layers = [group_means(layer, source.groups.cpu(), len(source.targets)) for layer in layers]
     return layers[0] if len(layers) == 1 else tuple(layers)
@@ -47,6 +65,7 @@ def evaluate(
     *,
     epoch: int,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> list[Score]:
     """All scores of one split.
 
@@ -56,6 +75,7 @@ def evaluate(
         tasks: {task: {session: source}} of that split.
         epoch: For the scores.
         device: Where the model is.
+        ranks: Who shares the work; all get the first rank's scores.
 
     Returns:
         For each task its unweighted loss and its metrics. A neural or RDM task has them for each session with a name.
@@ -67,19 +87,21 @@ def evaluate(
     scores = [
         Score(epoch, task, session, split, metric, value)
         for task, sessions in tasks.items()
-        for session, metric, value in _task_scores(model, task, sessions, device)
+        for session, metric, value in _task_scores(model, task, sessions, device, ranks)
     ]
     model.train(was_training)
-    return scores
+    return ranks.agreed(lambda: scores)
 
 
 def _task_scores(
-    model: MultiTaskModel, task: str, sessions: Mapping[str, Source], device: torch.device
+    model: MultiTaskModel, task: str, sessions: Mapping[str, Source], device: torch.device, ranks: Ranks
 ) -> Iterator[tuple[str, str, float]]:
     objective = model.objectives[task]
     losses, correlations, geometry = [], [], dict[str, list[float]]()
     for session, source in sessions.items():
-        output, targets = predict(model, source, task, session, device), source.targets.cpu()
+        output, targets = _predicted(model, source, task, session, device, ranks), source.targets.cpu()
+        if not ranks.first:
+            continue
         losses.append(float(objective.loss(output, targets, session)))  # type: ignore[operator]
         own: list[tuple[str, float]] = []
         if source.kind == "classification":
@@ -95,6 +117,8 @@ def _task_scores(
                 geometry.setdefault(name, []).append(value)
         if session and own:
             yield from ((session, name, value) for name, value in [("loss", losses[-1]), *own])
+    if not ranks.first:
+        return
     yield "", "loss", sum(losses) / len(losses)
     yield from (("", name, sum(values) / len(values)) for name, values in geometry.items())
     if correlations:

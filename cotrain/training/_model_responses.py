@@ -8,22 +8,21 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt
-from pydantic import StringConstraints
 from torch import Tensor
 from tqdm import tqdm
 
+from cotrain.chains import RunOfConfig, RunReference
 from cotrain.config import Config
 from cotrain.data import Data, Source, assemble, neural_targets, prepared
 from cotrain.errors import DataError, did_you_mean
 from cotrain.models import MultiTaskModel
 from cotrain.resolve import AnyConfig, build
 from cotrain.seeds import derive_seed
-from cotrain.settings import home_folder
 from cotrain.tasks import SPLITS, TaskInfo
 from cotrain.training._device import pick_device
+from cotrain.training._needed import finished_folder
 from cotrain.training._run import RunResult, load
 
-RunKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 BATCH = 256
 CANDIDATES = 4  # units looked at for each that is wanted, since some never vary
 
@@ -38,7 +37,7 @@ class TeacherResponsesConfig(Config):
     kind: ClassVar[str] = "cotrain.training.teacher_responses"
     data: AnyConfig
     shown: str  # the task of these data whose images the teacher sees
-    run: RunKey  # key of the teacher's finished run (`cotrain ls` or `cotrain key` show it); it lies in COTRAIN_HOME
+    run: RunReference  # the teacher's finished run: `run_of(its experiment)`, or its key; it lies in COTRAIN_HOME
     layer: str  # module path in the teacher's backbone
     seen_as: str = ""  # the teacher's task whose image and batch norm statistics are used; empty: its first
     task: str = "teacher"  # name of the new task
@@ -60,7 +59,7 @@ class PredictedResponsesConfig(Config):
     kind: ClassVar[str] = "cotrain.training.predicted_responses"
     data: AnyConfig
     shown: str  # the task of these data whose images the model sees
-    run: RunKey  # key of the model's finished run; it lies in COTRAIN_HOME
+    run: RunReference  # the model's finished run: `run_of(its experiment)`, or its key; it lies in COTRAIN_HOME
     predicted: str  # the model's neural task
     sessions: tuple[str, ...] = ()  # of that task; none: all
     task: str = "predicted"  # name of the new task
@@ -76,7 +75,7 @@ def teacher_responses(config: TeacherResponsesConfig, *, seed: int) -> Data:
     """
     data = build(config.data, seed=seed)
     shown = _shown(data, config.shown, config.task)
-    teacher = _finished_run(config.run)
+    teacher = _finished_run(config.run, seed)
     seen_as = config.seen_as or next(iter(teacher.info.tasks))
     info, model = teacher.info.task(seen_as), teacher.model
     device = _device(model)
@@ -144,7 +143,7 @@ def predicted_responses(config: PredictedResponsesConfig, *, seed: int) -> Data:
     """
     data = build(config.data, seed=seed)
     shown = _shown(data, config.shown, config.task)
-    run = _finished_run(config.run)
+    run = _finished_run(config.run, seed)
     info = run.info.task(config.predicted)
     if info.kind != "neural":
         raise DataError(f"predicted_responses: {config.predicted!r} is of kind {info.kind}; name a neural task.")
@@ -187,17 +186,8 @@ def _shown(data: Data, task: str, new: str) -> dict[str, Source]:
     return {split: data.splits[split][task][sessions[0]] for split in SPLITS}
 
 
-def _finished_run(key: str) -> RunResult:
-    folder = home_folder() / "runs" / key
-    if not (folder / "result.json").is_file():
-        raise DataError(
-            f"There is no finished run {key} in {folder.parent}. Train it first (`cotrain run` or `cotrain work` with "
-            "this COTRAIN_HOME), or copy its folder there."
-        )
-    run = load(folder)
-    if (held := run.experiment.key()) != key:
-        raise DataError(f"{folder} holds the run {held}. Give its folder that name, and name that run.")
-    return run
+def _finished_run(reference: str | RunOfConfig, seed: int) -> RunResult:
+    return load(finished_folder(reference, seed=seed).path)
 
 
 def _device(model: MultiTaskModel) -> torch.device:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 log = logging.getLogger(__name__)
+
+ONE_REQUEST_SECONDS = 2.0  # a launcher may pass on a signal that its processes were sent as well
 
 
 class StopRequest:
@@ -17,6 +21,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.since = -math.inf  # seconds of the clock when it came
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -35,11 +40,11 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
+def stop_requests(*, several: bool = False) -> Iterator[StopRequest]:
     """Within, SIGTERM and Ctrl-C are only noted; given a second time they act at once, and at the end in any case.
 
     A signal that the process ignores stays ignored. Outside the main thread, which alone is told of signals, nothing is
-    noted.
+    noted. Where `several` processes train, what comes again within two seconds is the same request.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -47,8 +52,10 @@ def stop_requests() -> Iterator[StopRequest]:
         return
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of handlers
+        if several and time.monotonic() - request.since < ONE_REQUEST_SECONDS:
+            return
         request.obey()
-        request.signal = number
+        request.signal, request.since = number, time.monotonic()
         log.warning("Stopping after this step; a second signal stops at once, and goes back to the last checkpoint.")
 
     numbers = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) is not signal.SIG_IGN]

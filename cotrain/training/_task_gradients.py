@@ -57,6 +57,15 @@ class TaskGradients:
             parameter.grad = None
         self._losses.setdefault(task, []).append(term.detach())
 
+    def begin_epoch(self) -> None:
+        """Look anew at what each task's gradient reaches: layers may have been frozen or thawed."""
+        self._reached.clear()
+
+    def of_this_step(self) -> list[Tensor]:
+        """The gradients of the tasks that had a batch since the last step, and their losses: what ranks average."""
+        rows = [self.rows[place] for place, task in enumerate(self.tasks) if task in self._losses]
+        return [*rows, *(loss for task in self.tasks for loss in self._losses.get(task, ()))]
+
     def join(self) -> None:
         """Give the backbone the weighted sum of the gradients since the last step."""
         present = [place for place, task in enumerate(self.tasks) if task in self._losses]

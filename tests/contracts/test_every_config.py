@@ -22,7 +22,10 @@ from cotrain.errors import CotrainError
 from cotrain.resolve import config_class, read_config, resolve
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "keys.json"
-FACES = [f"cotrain.{room}" for room in ("analysis", "data", "losses", "metrics", "models", "tasks", "training")]
+FACES = [
+    f"cotrain.{room}"
+    for room in ("analysis", "data", "losses", "metrics", "models", "tasks", "training", "training.hooks")
+]
 MINIMUM = 60  # configs found; raise it when configs are added, so that a broken search is seen
 
 # For classes whose required fields `example` cannot guess: {kind: record}.
@@ -30,6 +33,11 @@ RUN = {"data": DigitsConfig(), "shown": "digits", "run": "0123456789abcdef" * 2}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "cotrain.training.teacher_responses": {**RUN, "layer": "layer3"},
     "cotrain.training.predicted_responses": {**RUN, "predicted": "v4"},
+    "cotrain.training.start_from": {"model": DigitsConfig(), "run": RUN["run"]},
+    "cotrain.training.hooks.clip_gradients": {"norm": 1.0},
+    "cotrain.training.hooks.match_representations": {"layers": ("layer1",), "snr": ((4.0, 0.5),)},
+    "cotrain.training.hooks.noise": {"std": ((0.1, 0.5),)},
+    "cotrain.training.hooks.reset_readouts": {"tasks": ("v1",), "every": 5},
 }
 
 
@@ -145,7 +153,7 @@ def example(annotation: Any, metadata: tuple[Any, ...] = ()) -> Any:
         return tuple(example(part) for part in parts if part is not Ellipsis)
     if origin in (typing.Union, types.UnionType):
         return next(example(part) for part in parts if part is not type(None))
-    guesses = parts if origin is Literal else ("example", "1/3", 1, 2, 16, 0, 0.5, 1.0, 0.0, True, None)
+    guesses = parts if origin is Literal else ("example", "1/3", "1ep", 1, 2, 16, 0, 0.5, 1.0, 0.0, True, None)
     for mark in metadata:
         annotation = Annotated[annotation, mark]
     takes = TypeAdapter(annotation, config=ConfigDict(strict=True))

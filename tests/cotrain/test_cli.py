@@ -13,7 +13,7 @@ from cotrain.recipe import find_recipe
 from cotrain.training import TensorBoardSink, load
 
 TINY = Path(__file__).parents[1] / "tables" / "tiny.py"
-COMMANDS = ("run", "check", "key", "show", "enqueue", "work", "ls", "report", "data", "db")
+COMMANDS = ("run", "check", "bench", "find-lr", "key", "show", "enqueue", "work", "ls", "report", "data", "db")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def shell(line, place):
 def test_every_command_has_help_with_an_example(command):
     status, out, _ = command("--help")
     assert status == 0
-    assert re.findall(r"^    (\w+) ", out, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^    ([\w-]+) ", out, re.MULTILINE) == list(COMMANDS)
     for name in COMMANDS:
         status, out, err = command(name, "--help")
         assert (status, err) == (0, "")
@@ -167,7 +167,8 @@ def test_run_trains_once(command, place):
     test = held.scores[(held.scores.split == "test") & (held.scores.metric == "accuracy")]
     assert re.search(rf"stripes +accuracy +{test.value.item():.4f}\n", first)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
-    assert command(*arguments) == (0, first, "")
+    again = first.replace(f"{folder.name}\n", f"{folder.name} is finished; nothing is trained\n")
+    assert command(*arguments) == (0, again, "")
     assert {path: path.stat().st_mtime_ns for path in before} == before, "the second time nothing is trained"
     assert command(*arguments, "--restart") == (0, first, "")
     assert folder.joinpath("journal.jsonl").stat().st_mtime_ns > before[folder / "journal.jsonl"]

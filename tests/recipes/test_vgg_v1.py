@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from cotrain import run
+from cotrain.chains import needed_runs, run_of
 from cotrain.errors import DataError
 from cotrain.models import ConvolutionalHeadConfig
 from cotrain.recipe import find_recipe
@@ -107,12 +108,21 @@ def test_an_experiment_learns_from_a_batch_of_each_task(label, place):
 @pytest.mark.slow
 def test_predictions_come_from_the_run_of_v1_only(place):
     v1_only, predicted = (small(experiments()[label]) for label in ("V1 only", "co-trained, predicted"))
-    assert experiments()["co-trained, predicted"].data.run == experiments()["V1 only"].key()
     with pytest.raises(DataError, match=experiments()["V1 only"].key()):
         check(predicted)
     run(v1_only, out=place / "home" / "runs" / v1_only.key())
-    found = check(predicted.vary("predicted", data={"run": v1_only.key()}))
+    found = check(predicted.vary("predicted", data={"run": run_of(v1_only)}))
     assert {task.name for task in found.tasks} == {"objects", "v1"}
+
+
+@pytest.mark.parametrize("seeds", [(1000,), (1000, 1001, 1002)])
+def test_each_seed_has_predictions_of_its_own(seeds, monkeypatch):
+    monkeypatch.setattr(find_recipe("vgg_v1"), "seeds", seeds)
+    held = find_recipe("vgg_v1")().expand()
+    predicted = [experiment for experiment in held if experiment.label == "co-trained, predicted"]
+    v1_only = [experiment.key() for experiment in held if experiment.label == "V1 only"]
+    assert [run.key for experiment in predicted for run in needed_runs(experiment)] == v1_only
+    assert len(v1_only) == len(seeds)
 
 
 def test_v1_is_read_after_conv3_1_and_nothing_later_is_computed(place):

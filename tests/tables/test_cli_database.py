@@ -53,7 +53,9 @@ def test_enqueue_counts(trained, command):
     assert "0 queued now, 1 were queued or begun before, 1 are finished" in command("enqueue", recipe("Again"))[1]
 
 
+@pytest.mark.slow
 def test_work_takes_some_runs_of_one_recipe(trained, command):
+    command("enqueue", recipe("Again"), "--priority", "3")
     command("enqueue", recipe("Six"))
     assert command("work", "--recipe", "Again") == (
         0,

@@ -37,7 +37,7 @@ def test_connecting_declares_every_table(lab):
     declared = set(dj.Schema(lab.schema, connection=configs.schema.connection).list_tables())
     expected = {cls.table_name for cls, _ in configs.schema.declare_list}
     assert expected <= declared
-    assert len(expected) == 11
+    assert len(expected) == 12
     assert runs.TrainedModel.jobs.is_declared
 
 
@@ -132,6 +132,7 @@ def test_a_user_who_may_not_make_a_schema(lab):
     )
 
 
+@pytest.mark.slow
 def test_a_new_schema_may_be_declared_by_several_at_once(lab, other):
     processes = [lab.start("ls", COTRAIN_SCHEMA=other) for _ in range(3)]
     said = [process.communicate(timeout=120) for process in processes]

@@ -117,6 +117,7 @@ def test_connection_file_is_private_at_every_moment(pg_server, monkeypatch):
     assert seen == [0o600]
 
 
+@pytest.mark.slow
 def test_many_starts_at_once_after_a_half_made_database(base):
     home = base / ('folder with spaces, "quotes", $HOME and ümläut ' * 3) / "pg"
     assert len(str(home)) > 107, "longer than a socket's path may be"
@@ -141,6 +142,7 @@ def test_many_starts_at_once_after_a_half_made_database(base):
     assert not server.status().running
 
 
+@pytest.mark.slow
 def test_recovers_from_a_killed_server(pg_server):
     connection = pg_server.start()
     query(connection, "create table survives as select 3 as x")
@@ -162,6 +164,7 @@ def test_recovers_where_the_old_process_id_is_anothers(pg_server):
     assert query(pg_server.start(), "select 1") == [(1,)]
 
 
+@pytest.mark.slow
 def test_another_host_owns_the_folder(pg_server, monkeypatch):
     kill(pg_server.status().pid)
     change_json(pg_server, hostname="elsewhere")

@@ -177,6 +177,7 @@ def test_closed_parent_folder(base):
 
 
 @as_root
+@pytest.mark.slow
 def test_plain_user(base, pg_server):
     modules = next(path for path in sys.path if (Path(path) / "psycopg2").exists())
     environment = {"PYTHONPATH": f"{REPOSITORY}:{modules}", "PYTHONDONTWRITEBYTECODE": "1"}

@@ -189,7 +189,7 @@ def test_a_failure_is_recorded_and_others_go_on(worked):
         r"^TrainingError: The loss of task '\w+', at the tap '[\w.]+', is not finite in epoch 1\.", row["error"]
     )
     assert "Traceback (most recent call last)" in row["stack"]
-    assert "_training_scores" in row["stack"]
+    assert "training_scores" in row["stack"]
     assert row["started"] <= row["heartbeat"]
     assert row["started"] <= row["finished"]
     assert jobs()[keys["absurd"]["run_key"]]["status"] == "error"

@@ -119,6 +119,7 @@ def test_a_worker_that_is_told_to_stop_puts_its_run_back(number, status, begun, 
     assert len(TrainedModel.jobs) == 0
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_middle_of_a_query(lab_again):
     """It waits: a connection whose driver is written in Python, as MySQL's is, would not survive it."""
     lab_again.enqueue("Long", priority=0)  # a short run would end while the signal waits

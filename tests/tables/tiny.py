@@ -20,7 +20,7 @@ from cotrain.data import (
 from cotrain.losses import CrossEntropyConfig, GaussianConfig, RdmMatchConfig
 from cotrain.models import GaussianReadoutConfig, LinearHeadConfig, RdmHeadConfig, SharedBackboneConfig, SmallCnnConfig
 from cotrain.tasks import TaskConfig
-from cotrain.training import AdamWConfig, TrainerConfig
+from cotrain.training import AdamWConfig, StartFromConfig, TeacherResponsesConfig, TrainerConfig, run_of
 
 STIMULI, SIZE, NEURONS, CLASSES = 90, 12, 5, 3
 
@@ -35,6 +35,7 @@ DATA = ArraysConfig(
         ResponseRdmConfig(task="cell_rdm", responses="responses"),
     ),
 )
+ALONE = {"mixing": {"ratios": ()}}  # of the trainer, where one task is learnt
 
 
 def write_data(folder: Path) -> None:
@@ -117,3 +118,62 @@ class Long(Recipe):
     def experiments(self) -> Iterator[Experiment]:
         """Long enough to be stopped on its way."""
         yield experiment("long", epochs=25)
+
+
+class Chain(Recipe):
+    """Does what needs another run wait for it?"""
+
+    seeds: ClassVar = (0, 1)
+
+    def experiments(self) -> Iterator[Experiment]:
+        """The last one comes first: it starts from the second, which learns what a teacher's units do."""
+        teacher = experiment("teacher", epochs=2).vary(
+            "teacher", data=SelectTasksConfig(data=DATA, tasks=("stripes",)), model={"tasks": (STRIPES,)}, trainer=ALONE
+        )
+        student = teacher.vary(
+            "student",
+            data=TeacherResponsesConfig(data=teacher.data, shown="stripes", run=run_of(teacher), layer="layer1"),
+            model={"tasks": (STRIPES, CELLS.replace(name="teacher"))},
+            trainer={"mixing": {"ratios": ((1, (("teacher", 1.0),)),)}},
+        )
+        yield teacher.vary("started", model=StartFromConfig(model=teacher.model, run=run_of(student)))
+        yield student
+        yield teacher
+
+
+class OneChain(Chain):
+    """Does the same hold for one seed?"""
+
+    seeds: ClassVar = (0,)
+
+
+class Last(Chain):
+    """Are runs that others need trained where the recipe does not have them?"""
+
+    def experiments(self) -> Iterator[Experiment]:
+        """The last one of `Chain` alone."""
+        yield next(super().experiments())
+
+
+class Broken(Recipe):
+    """Does what needs a failed run wait, and nothing else?"""
+
+    def experiments(self) -> Iterator[Experiment]:
+        """A run whose loss is soon infinite, one that needs it, one that needs that, and one that needs none."""
+        absurd = experiment("absurd", epochs=4, lr=1e30)
+        needing = experiment("needing", epochs=1).vary(
+            "needing", model=StartFromConfig(model=absurd.model, run=run_of(absurd))
+        )
+        yield needing.vary("far", model=StartFromConfig(model=absurd.model, run=run_of(needing)))
+        yield needing
+        yield absurd
+        yield experiment("free", epochs=1)
+
+
+class Named(Recipe):
+    """Does a run wait for one that is named by its key?"""
+
+    def experiments(self) -> Iterator[Experiment]:
+        """One that starts from the first of `Again`."""
+        first = experiment("once more", epochs=2)
+        yield first.vary("named", model=StartFromConfig(model=first.model, run=first.key()), trainer={"epochs": 1})

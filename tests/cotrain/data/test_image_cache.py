@@ -324,6 +324,7 @@ def child(paths):
 
 # bytes that a file may have: too few for a file's hash, for the pixels, and for the facts
 @pytest.mark.parametrize(("limit", "storage"), [(20, "memory_map"), (500, "memory_map"), (500, "files")])
+@pytest.mark.slow
 def test_a_disk_that_is_too_small_leaves_no_half_entry(paths, child, cache, limit, storage):
     process = child(str(limit), storage)
     _, errors = process.communicate(timeout=120)
@@ -335,6 +336,7 @@ def test_a_disk_that_is_too_small_leaves_no_half_entry(paths, child, cache, limi
 
 
 @pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.slow
 def test_a_process_that_is_killed_while_it_decodes_leaves_no_half_entry(paths, child, cache, storage):
     process = child("hang", storage)
     for _ in range(6):
@@ -353,6 +355,7 @@ def test_a_process_that_is_killed_while_it_decodes_leaves_no_half_entry(paths, c
     assert left == {entry, f".{entry}.lock", "signatures"}  # what the killed one had written is gone
 
 
+@pytest.mark.slow
 def test_two_processes_that_decode_the_same_pictures_at_once_get_them_right(paths, child, cache):
     processes = [child("plain", storage) for storage in STORAGES]
     for process in processes:

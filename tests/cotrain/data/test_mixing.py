@@ -299,3 +299,40 @@ def test_what_is_no_ratio_is_refused(ratio):
 def test_an_epoch_before_the_first_is_refused():
     with pytest.raises(ConfigError, match=r"ratios\.0\.0: input should be greater than or equal to 1, found 0"):
         mixing({0: {"v1": 1.0}})
+
+
+@given(
+    batches=st.integers(1, 40),
+    accumulate=st.integers(1, 7),
+    ratio=st.floats(0.05, 3.0),
+    epochs=st.integers(1, 3),
+)
+def test_a_step_of_several_batches_has_their_share_of_other_tasks(batches, accumulate, ratio, epochs):
+    stimuli = {"objects": {"": 10 * batches + 3}, "v4": {"a": 100}}
+    config = MixingConfig(main="objects", ratios=((1, (("v4", ratio),)),), batch_size=10, accumulate=accumulate)
+    schedule = Schedule(config, stimuli)
+    if batches < accumulate:
+        with pytest.raises(
+            DataError, match=f"accumulate: {accumulate} batches of 'objects' make a step, but .* has {batches}"
+        ):
+            schedule.steps  # noqa: B018 - a property that fails
+        return
+    assert schedule.steps == batches // accumulate and schedule.samples_a_step == 10 * accumulate
+    groups, group, numbers = [], Counter(), []
+    for epoch in range(1, epochs + 1):
+        for micro_step in schedule.epoch(epoch):
+            group[micro_step.task] += 1
+            numbers += [micro_step.number] if micro_step.task == "objects" else []
+            if micro_step.step_ends:
+                groups.append(group)
+                group = Counter()
+        assert not group, "an epoch ends with a step"
+    assert len(groups) == epochs * schedule.steps
+    assert all(held["objects"] == accumulate for held in groups)
+    assert numbers == list(range(len(numbers))), "what fills no step comes first in the next epoch"
+    assert sum(held["v4"] for held in groups) == int(Fraction(repr(ratio)) * len(numbers))
+
+
+def test_without_accumulation_nothing_changes():
+    config = MixingConfig(main="objects", ratios=((1, (("v4", 1.3),)),), batch_size=10)
+    assert config.key() == config.replace(accumulate=1).key() != config.replace(accumulate=2).key()

@@ -18,7 +18,7 @@ from cotrain.losses import CrossEntropyConfig, QuasiPoissonConfig, RdmMatchConfi
 from cotrain.models import GaussianReadoutConfig, LinearHeadConfig, RdmHeadConfig, SharedBackboneConfig, SmallCnnConfig
 from cotrain.tasks import TaskConfig
 from cotrain.training import AdamWConfig, MonitorConfig, RunFolder, RunResult, TrainerConfig, load_state
-from cotrain.training._trainer import TrainingState
+from cotrain.training._state import TrainingState
 
 CUT = functools.cache(_natural_patches._candidates)
 SMALL = {"neurons": 5, "stimuli": 60, "repeats": 2, "rdm_neurons": 20, "rdm_stimuli": 40, "size": 12}
@@ -158,7 +158,7 @@ def pull_plug() -> Callable[..., None]:
     """A function that runs an experiment until its n-th batch, where it fails."""
 
     def go(experiment: Experiment, out: Path, *, after: int, **options: Any) -> None:
-        count, micro_step = itertools.count(1), TrainingState._micro_step
+        count, micro_step = itertools.count(1), TrainingState.micro_step
 
         def pulled(self: TrainingState, batch: Any) -> None:
             if next(count) > after:
@@ -166,7 +166,7 @@ def pull_plug() -> Callable[..., None]:
             micro_step(self, batch)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(TrainingState, "_micro_step", pulled)
+            patch.setattr(TrainingState, "micro_step", pulled)
             with pytest.raises(PulledPlugError, match=f"after batch {after}"):
                 run(experiment, out=out, **options)
 

@@ -62,6 +62,34 @@ def test_a_state_that_is_missing_or_damaged_is_named(content, text, tmp_path):
         load_state(path)
 
 
+STATE = {"weights": torch.arange(40.0), "moments": [torch.zeros(3), 0.25], "history": [[1, "digits", "loss", 0.1]]}
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_no_bit_of_a_state_changes_unnoticed(place, bit, tmp_path_factory):
+    """`torch.load` alone gives back tensors whose bits were changed on the disk."""
+    folder = folder_of(tmp_path_factory.mktemp("run"))
+    folder.save(folder.best, STATE)
+    content = bytearray(folder.best.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    folder.best.write_bytes(content)
+    with contextlib.suppress(RunFolderError):
+        # read all the same, the bit stood in the padding between tensors
+        assert str(load_state(folder.best)) == str(STATE)
+
+
+def test_a_changed_weight_is_noticed(tmp_path):
+    folder = folder_of(tmp_path)
+    folder.save(folder.best, STATE)
+    content = folder.best.read_bytes()
+    changed = content.replace(torch.tensor([7.0]).numpy().tobytes(), torch.tensor([7.5]).numpy().tobytes())
+    assert changed != content
+    folder.best.write_bytes(changed)
+    assert torch.load(folder.best)["weights"][7] == 7.5, "torch looks at no checksum"
+    with pytest.raises(RunFolderError, match=r"best\.pt is damaged \(.*data/0 has another checksum"):
+        load_state(folder.best)
+
+
 class Evil:
     """Would make a file when it is read."""
 

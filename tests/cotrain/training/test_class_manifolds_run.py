@@ -53,11 +53,11 @@ def test_training_lowers_the_loss_and_raises_the_capacity(objective, data, tmp_p
 
 
 def test_training_that_is_stopped_goes_on_with_the_directions_that_were_next(data, tmp_path, monkeypatch):
-    from cotrain.training._trainer import TrainingState
+    from cotrain.training._state import TrainingState
 
     objective = CapacityConfig(draws=10)
     whole, model_of_whole = trained(data, tmp_path / "whole", objective)
-    steps, step = [], TrainingState._optimiser_step
+    steps, step = [], TrainingState.optimiser_step
 
     def stopping(self, seen):
         steps.append(self.step)
@@ -66,7 +66,7 @@ def test_training_that_is_stopped_goes_on_with_the_directions_that_were_next(dat
         step(self, seen)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingState, "_optimiser_step", stopping)
+        patch.setattr(TrainingState, "optimiser_step", stopping)
         with pytest.raises(KeyboardInterrupt):
             trained(data, tmp_path / "parts", objective)
     parts, model_of_parts = trained(data, tmp_path / "parts", objective)

@@ -165,4 +165,5 @@ def test_a_representation_that_collapses_has_no_score_and_is_never_the_best(laye
     found = {score.metric: score.value for score in scores}
     assert found["loss"] == pytest.approx(1) and all(math.isnan(found[name]) for name in ("spearman", "pearson", "cka"))
     monitor = Monitor(MonitorConfig(tasks=((TASK, 1.0),)), data.info)
-    assert monitor.better(1, -0.5) and not monitor.better(2, monitor.value(scores)) and monitor.best == -0.5
+    poor = [score._replace(value=-0.5) for score in scores]
+    assert monitor.better(1, poor) and not monitor.better(2, scores) and monitor.best == -0.5

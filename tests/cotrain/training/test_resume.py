@@ -131,6 +131,29 @@ def test_a_half_written_checkpoint_is_passed_over_with_a_warning(
     assert_same_run(tmp_path, finished.folder)
 
 
+def test_a_checkpoint_with_one_changed_bit_is_passed_over(finished, tiny, tmp_path, pull_plug, assert_same_run, caplog):
+    pull_plug(tiny(), tmp_path, after=BATCHES)
+    newest = checkpoints(tmp_path)[-1]
+    content = bytearray(newest.read_bytes())
+    weight = load_state(newest)["model"]["backbone.layer1.0.weight"].numpy().tobytes()
+    content[content.index(weight)] ^= 1
+    newest.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        run(tiny(), out=tmp_path)
+    assert f"{newest} is damaged" in caplog.text and "has another checksum" in caplog.text
+    assert_same_run(tmp_path, finished.folder)
+
+
+def test_the_best_weights_are_those_of_the_checkpoint_whatever_else_was_written(finished, tiny, tmp_path, pull_plug):
+    """An epoch that is trained again on a GPU may come out otherwise: weights of its first try must not be the best."""
+    pull_plug(tiny(), tmp_path, after=BATCHES)
+    (tmp_path / "best.pt").write_bytes(b"of an epoch that no checkpoint knows")
+    result = run(tiny(), out=tmp_path)
+    stored = load_state(tmp_path / "best.pt")
+    assert stored["epoch"] == result.best_epoch == finished.best_epoch
+    assert all((value == finished.model.state_dict()[name]).all() for name, value in stored["model"].items())
+
+
 def test_a_lost_checkpoint_is_passed_over(finished, tiny, tmp_path, pull_plug, assert_same_run):
     pull_plug(tiny(), tmp_path, after=BATCHES)
     checkpoints(tmp_path)[-1].unlink()
@@ -200,6 +223,52 @@ def test_killed_at_random_moments_a_run_ends_as_if_it_had_not_been(finished, tin
     assert kills >= 1, "or it was too fast to be killed"
     assert_same_run(out, finished.folder)
     assert_same_curves(out, finished.folder)
+
+
+KILLED = """
+import functools, os, random, signal, sys, time
+from pathlib import Path
+import torch
+import cotrain.training
+from cotrain import Experiment, build, run
+from cotrain.data import _natural_patches
+
+torch.set_num_threads(1)
+_natural_patches._candidates = functools.cache(_natural_patches._candidates)
+experiment = Experiment.from_yaml(Path(sys.argv[1]).read_text())
+build(experiment.data, seed=experiment.seed)
+draw, killed, out = random.Random(), 0, Path(sys.argv[2])
+while True:
+    begun = len(list(out.glob("tensorboard/*")))
+    child = os.fork()
+    if child == 0:
+        run(experiment, out=out)
+        os._exit(0)
+    if killed < int(sys.argv[3]):
+        while len(list(out.glob("tensorboard/*"))) == begun and os.waitpid(child, os.WNOHANG) == (0, 0):
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0.0, 0.12))
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    if status == 0:
+        break
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+    killed += 1
+print(killed)
+"""
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_moments_of_one_run_leave_no_trace(tiny, tmp_path, assert_same_run):
+    experiment = tiny(checkpoint_steps=2, epochs=100, monitor=MonitorConfig())
+    (tmp_path / "experiment.yaml").write_text(experiment.to_yaml())
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "experiment.yaml"), str(tmp_path / "run")]
+    ended = subprocess.run([*command, "50"], capture_output=True, text=True, check=False, timeout=500)
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) == 50, "processes that were killed before the run was done"
+    run(experiment, out=tmp_path / "whole")
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert_same_curves(tmp_path / "run", tmp_path / "whole")
 
 
 CHAIN = """

@@ -13,8 +13,8 @@ import pytest
 
 from cotrain import run
 from cotrain.training import RunFolder, load_state
+from cotrain.training._state import TrainingState
 from cotrain.training._stopping import stop_requests
-from cotrain.training._trainer import TrainingState
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
@@ -23,7 +23,7 @@ def test_training_stops_after_the_step_and_goes_on_as_if_nothing_had_been(
     number, error, batch, finished, tiny, tmp_path, monkeypatch, assert_same_run
 ):
     experiment = tiny(checkpoint_steps=0)
-    micro_step, count = TrainingState._micro_step, []
+    micro_step, count = TrainingState.micro_step, []
 
     def signalled(self, held):
         count.append(held.step_ends)
@@ -32,7 +32,7 @@ def test_training_stops_after_the_step_and_goes_on_as_if_nothing_had_been(
         micro_step(self, held)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingState, "_micro_step", signalled)
+        patch.setattr(TrainingState, "micro_step", signalled)
         with pytest.raises(error) as told:
             run(experiment, out=tmp_path)
     if number == signal.SIGTERM:
@@ -92,7 +92,9 @@ def test_in_another_thread_signals_are_left_alone():
     assert found == [(False, True)]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_command_that_is_told_to_stop_has_saved_its_last_step(number, status, digits, tmp_path):
     """As in a container that is stopped."""
     file = tmp_path / "experiment.yaml"

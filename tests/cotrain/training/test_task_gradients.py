@@ -22,8 +22,8 @@ from cotrain.losses import (
     Weighting,
 )
 from cotrain.training import AdamWConfig, CosineConfig, RunFolder
+from cotrain.training._state import TrainingState
 from cotrain.training._task_gradients import TaskGradients
-from cotrain.training._trainer import TrainingState
 
 WEIGHTINGS = (
     GradNormConfig(),  # learns weights
@@ -110,7 +110,7 @@ def test_the_backbone_gets_the_weighted_sum_and_heads_their_own(group):
             for batch in batches:
                 if batch.task == task:
                     torch.manual_seed(0)
-                    state._micro_step(batch)
+                    state.micro_step(batch)
         gradients.join()
         for place, parameter in enumerate(state.model.backbone.parameters()):
             total = sum(value * expected[task][place] for value, task in zip(values, gradients.tasks, strict=True))
@@ -127,7 +127,7 @@ def test_weights_behind_every_tap_of_a_step_stay_as_they_are(group):
     state, batches = group
     for batch in batches:
         if batch.task != "digits":
-            state._micro_step(batch)
+            state.micro_step(batch)
     state.gradients.join()
     grads = {name: p.grad for name, p in state.model.backbone.named_parameters()}
     assert grads["layer1.0.weight"] is not None and grads["layer2.0.weight"] is None

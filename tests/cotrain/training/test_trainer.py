@@ -15,7 +15,7 @@ from cotrain.errors import DataError, TrainingError
 from cotrain.seeds import derive_seed
 from cotrain.training import AdamWConfig, CosineConfig, MonitorConfig, RunFolder, ScoreSink, SgdConfig, load_state
 from cotrain.training._device import pick_device
-from cotrain.training._trainer import TrainingState
+from cotrain.training._state import TrainingState
 
 
 def equal_states(found, wanted) -> bool:
@@ -141,7 +141,7 @@ def test_no_number_is_read_from_a_tensor_within_a_micro_step(tiny, tmp_path, mon
             return original(self, *args, **kwargs)
 
         monkeypatch.setattr(torch.Tensor, name, counted)
-    micro_step, met = TrainingState._micro_step, Counter()
+    micro_step, met = TrainingState.micro_step, Counter()
 
     def watched(self, batch):
         inside[0] = True
@@ -149,7 +149,7 @@ def test_no_number_is_read_from_a_tensor_within_a_micro_step(tiny, tmp_path, mon
         inside[0] = False
         met[batch.task] += 1
 
-    monkeypatch.setattr(TrainingState, "_micro_step", watched)
+    monkeypatch.setattr(TrainingState, "micro_step", watched)
     run(tiny(epochs=1), out=tmp_path)
     assert met == {"digits": 8, "simulated_v1": 10, "simulated_rdm": 5}
     assert not +read
@@ -275,3 +275,28 @@ def test_a_gpu_that_is_not_there_is_named():
         with pytest.raises(TrainingError, match=f"Device '{name}' was asked for, but torch finds no CUDA GPU here"):
             pick_device(name)
     assert pick_device("auto") == torch.device("cpu")
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch(digits, tmp_path, states):
+    """Without batch norm, whose statistics are those of each batch."""
+    model = {"batch_norm": "frozen"}
+
+    def trained(name, size, accumulate):
+        mixing = MixingConfig(main="digits", batch_size=size, accumulate=accumulate)
+        experiment = digits(mixing=mixing, epochs=1, optimiser=SgdConfig(lr=0.05), clip_norm=0.1)
+        return states(experiment.vary(name, model=model), tmp_path / name)
+
+    whole, parts = trained("whole", 128, 1), trained("parts", 32, 4)
+    assert max(whole) == max(parts)
+    for name, value in whole[max(whole)]["model"].items():
+        torch.testing.assert_close(parts[max(parts)]["model"][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_the_learning_rate_of_each_epochs_last_step_is_a_score(digits, tmp_path):
+    scores = run(
+        digits(optimiser=SgdConfig(lr=0.5), schedule=CosineConfig(warm_up=0.25, floor=0.2)), out=tmp_path
+    ).scores
+    found = scores[scores.metric == "learning_rate"]
+    assert list(found.epoch) == [1, 2] and set(found.split) == {"train"} and set(found.task) == {""}
+    expected = [0.5 * (0.2 + 0.8 * (1 + math.cos(math.pi * n / 12)) / 2) for n in (3, 11)]
+    assert list(found.value) == pytest.approx(expected)

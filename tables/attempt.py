@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import secrets
 import shlex
 import signal
 import sys
@@ -26,6 +27,8 @@ from cotrain.tables.runs import Attempt, EpochScore
 from cotrain.training import RunFolder, Score, ScoreSink, run
 
 HEARTBEAT_SECONDS = 5.0
+
+WORKER = secrets.token_hex(16)  # hosts may share a name, and containers a process number
 
 
 class DatabaseSink(ScoreSink):
@@ -97,6 +100,7 @@ def recorded(key: dict[str, Any]) -> Iterator[dict[str, Any]]:
             **attempt,
             **record_provenance(),
             "status": "running",
+            "worker": WORKER,
             "host": platform.node()[:64],
             "pid": os.getpid(),
             "device": _device(),

@@ -14,7 +14,7 @@ from typing import Any
 
 from cotrain.errors import DatabaseError, DatabaseUnavailableError
 from cotrain.settings import home_folder
-from cotrain.tables import configs, runs
+from cotrain.tables import configs, runs, tags  # noqa: F401 each declares its tables
 from cotrain.tables._datajoint import dj
 from cotrain.tables.embedded import EmbeddedPostgres
 

@@ -39,8 +39,24 @@ def capture() -> dict[str, Any]:
         "platform": platform.platform()[:128],
         "image": os.environ.get("COTRAIN_IMAGE", ""),
         "packages": dict(sorted((name, version) for name, version in names if name)),
+        "environment": _hardware(),
         "repositories": repositories,
         "changes": changes,
+    }
+
+
+def _hardware() -> dict[str, Any]:
+    """What torch computes on, and how."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {
+        "gpus": gpus,
+        "cuda": torch.version.cuda if gpus else None,
+        "cudnn": torch.backends.cudnn.version() if gpus else None,
+        "threads": torch.get_num_threads(),
+        "tf32": torch.backends.cuda.matmul.allow_tf32,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
 
 

@@ -93,6 +93,25 @@ class ParentRun(dj.Manual):
 
 
 @schema
+class Provenance(dj.Manual):
+    """Code and environment that recipes were enqueued from and that workers ran with; each once."""
+
+    definition = """
+    # Code and environment of a process
+    provenance_key : varchar(32)
+    ---
+    cotrain_version : varchar(32)
+    python_version : varchar(32)
+    platform : varchar(128)
+    image = '' : varchar(255)           # container image, from COTRAIN_IMAGE
+    packages : json                     # {distribution: version}
+    environment : json                  # GPU, CUDA, and the flags of torch that change numbers
+    repositories : json                 # {folder: commit, dirty} of cotrain's and of the recipe's repository
+    changes = null : <blob>             # uncommitted changes of these, as patches
+    """
+
+
+@schema
 class Recipe(dj.Manual):
     """Recipes whose experiments were put into the database."""
 
@@ -116,24 +135,8 @@ class RecipeRun(dj.Manual):
     ---
     label : varchar(128)                # what the recipe calls it, the same for all seeds
     place : int32                       # where the recipe has it, counted from 0
-    """
-
-
-@schema
-class Provenance(dj.Manual):
-    """Code and environment that workers ran with; each once."""
-
-    definition = """
-    # Code and environment of a worker
-    provenance_key : varchar(32)
-    ---
-    cotrain_version : varchar(32)
-    python_version : varchar(32)
-    platform : varchar(128)
-    image = '' : varchar(255)           # container image, from COTRAIN_IMAGE
-    packages : json                     # {distribution: version}
-    repositories : json                 # {folder: commit, dirty} of cotrain's and of the recipe's repository
-    changes = null : <blob>             # uncommitted changes of these, as patches
+    -> [nullable] Provenance            # code that it was enqueued from last
+    enqueued_by = '' : varchar(64)      # user of the operating system who did
     """
 
 
@@ -147,7 +150,8 @@ class Attempt(dj.Manual):
     attempt : int32                     # counted from 1
     ---
     -> Provenance
-    status : varchar(12)                # running, done, failed or interrupted
+    status : varchar(12)                # running, done, failed, interrupted, or lost (its worker fell silent)
+    worker : varchar(32)                # name of the worker, drawn at random when it started
     host : varchar(64)
     pid : int32
     device : varchar(128)               # cpu, or the GPU's name

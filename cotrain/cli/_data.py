@@ -6,10 +6,61 @@ import argparse
 import sys
 from pathlib import Path
 
+from cotrain.cli._commands import Commands
 from cotrain.errors import CotrainError
 from cotrain.settings import data_folder
 
 PICTURES = (".png", ".pdf", ".svg")
+
+FORMATS = ("cadena2024", "cadieu2014", "cotrain", "cowley2023", "majaj2015", "sinz_pickles")
+"""Those of `cotrain.data.recordings`, named here so that `--help` needs no torch."""
+
+
+def add_commands(commands: Commands) -> None:
+    group = commands.group(
+        "data", "look at data files, convert recordings, fetch public sets", "inspect session42.npz", "fetch cifar10"
+    )
+
+    def add_source(added: argparse.ArgumentParser) -> None:
+        text = "a file or folder, from here or else from the data folder"
+        added.add_argument("path", type=Path, help=text)
+        added.add_argument("--format", choices=FORMATS, help="format of a recording (default: found out)")
+
+    added = group.add(
+        "inspect",
+        inspect,
+        "show shapes, counts, copies and reliability of a recording, an NPZ file or a folder of pictures",
+        "session42.npz --out session42.png",
+        "cowley_v4",
+    )
+    add_source(added)
+    added.add_argument("--out", type=Path, help="draw a contact sheet and histograms into this PNG file")
+    near = "bits, of 256, by which average hashes of near copies differ at most (default 8)"
+    added.add_argument("--near", type=int, default=8, metavar="BITS", help=near)
+
+    added = group.add(
+        "convert",
+        convert,
+        "write a recording in the open format (docs/recording_format.md), once for all readers",
+        "lab_pickles v4_sessions --window-ms 70 160",
+    )
+    add_source(added)
+    added.add_argument("out", type=Path, help="folder that is made")
+    added.add_argument("--session", action="append", metavar="NAME", help="only this session; repeatable")
+    window = "responses are summed from and to this time after onset, where the files hold time bins"
+    added.add_argument("--window-ms", type=float, nargs=2, metavar=("FROM", "TO"), help=window)
+
+    added = group.add(
+        "fetch",
+        fetch,
+        "download a public data set into the data folder; an interrupted download goes on",
+        "cifar10",
+        "cadena2024_v4 --yes",
+    )
+    added.add_argument("name", help="one of those that `cotrain data list` names")
+    added.add_argument("--yes", action="store_true", help="accept its terms, which are shown")
+
+    group.add("list", list_sets, "list the public data sets that can be fetched")
 
 
 def inspect(options: argparse.Namespace) -> int:

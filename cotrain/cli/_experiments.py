@@ -1,4 +1,4 @@
-"""Commands that need no database: `run`, `check`, `find-lr`, `key`."""
+"""Commands that need no database: `run`, `check`, `bench`, `find-lr`, `key`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,57 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cotrain.chains import chain, needed_runs
+from cotrain.cli._commands import RANKS_HELP, RECIPE_HELP, Commands, positive
 from cotrain.cli._text import as_text, duration
 from cotrain.errors import RecipeError
 from cotrain.recipe import Experiment, find_recipe
 from cotrain.settings import home_folder
+
+
+def add_commands(commands: Commands) -> None:
+    def add_selection(added: argparse.ArgumentParser) -> None:
+        added.add_argument("recipe", help=f"{RECIPE_HELP}; or one experiment's .yaml")
+        added.add_argument("--only", action="append", metavar="LABEL", help="only this experiment; repeatable")
+
+    added = commands.add(
+        "run", run, "train a recipe's experiments here, without a database", "digits_v1 --only co-trained"
+    )
+    add_selection(added)
+    added.add_argument("--out", type=Path, help="folder of the runs (default: runs/ in the home folder)")
+    added.add_argument("--ranks", type=int, metavar="N", help=RANKS_HELP)
+    added.add_argument("--restart", action="store_true", help="train anew instead of going on where it stopped")
+
+    added = commands.add(
+        "check", check, "build everything, try one batch a task, say what would be trained", "digits_v1"
+    )
+    add_selection(added)
+
+    added = commands.add(
+        "bench",
+        bench,
+        "train some steps, say how fast, where the time goes and what limits it",
+        "hvm_v4 --only co-trained",
+        "vgg_v1 --only co-trained --steps 100 --json",
+    )
+    add_selection(added)
+    added.add_argument("--steps", type=positive, default=30, metavar="N", help="optimiser steps to time (default 30)")
+    added.add_argument("--json", action="store_true", help="as JSON, one line an experiment")
+
+    added = commands.add(
+        "find-lr",
+        find_lr,
+        "try learning rates from low to high for some steps, and say where the loss falls most steeply",
+        "digits_v1 --only co-trained --out rates.png",
+    )
+    add_selection(added)
+    added.add_argument("--from", dest="lowest", type=float, default=1e-6, metavar="RATE", help="default 1e-6")
+    added.add_argument("--to", dest="highest", type=float, default=1.0, metavar="RATE", help="default 1")
+    added.add_argument("--steps", type=int, default=100, help="optimiser steps of the sweep (default 100)")
+    added.add_argument("--out", type=Path, help="draw loss over learning rate into this PNG file (of one experiment)")
+
+    added = commands.add("key", key, "print the keys of a recipe's experiments", "digits_v1")
+    add_selection(added)
+    added.add_argument("--yaml", action="store_true", help="print each experiment as YAML as well")
 
 
 def every(options: argparse.Namespace) -> list[Experiment]:

@@ -1,16 +1,41 @@
-"""Commands that ask the database: `show`, `enqueue`, `work`, `ls`, `report`, `db`."""
+"""Commands that ask what there is and what came of it: `show`, `ls`, `report`."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from cotrain.cli._commands import Commands
+from cotrain.cli._connected import database
 from cotrain.cli._text import as_text
-from cotrain.errors import ConfigError, CotrainError, RecipeError
-from cotrain.recipe import find_recipe
+from cotrain.errors import ConfigError, CotrainError
+
+
+def add_commands(commands: Commands) -> None:
+    added = commands.add("show", show, "show a run, a builder's config, or what a room offers", "models", "a2493a00")
+    added.add_argument("what", help="key (or its beginning) or label of a run; a room (data, models, losses, training)")
+
+    added = commands.add(
+        "ls", ls, "list runs, how far they are and what they scored", "--recipe digits_v1", "--where lr=1e-3"
+    )
+    added.add_argument("--recipe", help="only runs of this recipe")
+    only = "only runs with this config value; repeatable"
+    added.add_argument("--where", action="append", default=[], metavar="PATH=VALUE", help=only)
+    added.add_argument("--csv", action="store_true", help="as comma-separated values, with whole keys")
+
+    added = commands.add(
+        "report",
+        report,
+        "print a recipe's test scores and draw its curves and RDMs",
+        "digits_v1 --out digits_v1.png",
+        'hvm_v4_weighting --baseline "V4 only"',
+    )
+    added.add_argument("recipe", help="name of a recipe in the database")
+    added.add_argument("--out", type=Path, help="draw a picture into this PNG file")
+    baseline = "also print how each experiment differs from this one, seed by seed"
+    added.add_argument("--baseline", metavar="LABEL", help=baseline)
 
 
 def show(options: argparse.Namespace) -> int:
@@ -19,7 +44,7 @@ def show(options: argparse.Namespace) -> int:
     if (text := describe.describe(options.what)) is not None:
         print(text)
         return 0
-    with _database():
+    with database():
         from cotrain.tables import queries, runs
 
         key = queries.find_run(options.what)
@@ -49,46 +74,9 @@ def show(options: argparse.Namespace) -> int:
     return 0
 
 
-def enqueue(options: argparse.Namespace) -> int:
-    if options.recipe.endswith((".yaml", ".yml")):
-        raise RecipeError(f"The queue takes recipes; {options.recipe} is one experiment, which `cotrain run` trains.")
-    recipe = find_recipe(options.recipe)
-    experiments = recipe().expand()  # before the database: a wrong recipe needs none to be refused
-    with _database():
-        from cotrain.tables import queue
-
-        counts = queue.enqueue(recipe, recipe.name(), priority=options.priority)
-    besides = f" {counts.needed} more that these need were queued with them." if counts.needed else ""
-    print(
-        f"{recipe.name()}: {len(experiments)} runs; {counts.queued} queued now, {counts.waiting} were queued or begun "
-        f"before, {counts.finished} are finished.{besides}"
-    )
-    return 0
-
-
-def work(options: argparse.Namespace) -> int:
-    with _database():
-        from cotrain.tables import queries, queue
-
-        def announce(key: dict[str, Any]) -> None:
-            row = queries.overview(queries.runs() & key).iloc[0]
-            print(f"{row['label']} ({key['run_key'][:8]})", flush=True)
-
-        recipe = None if options.recipe is None else queries.find_recipe_name(options.recipe)
-        finished, failed = queue.work(
-            recipe=recipe,
-            max_runs=options.max_runs,
-            progress=sys.stderr.isatty(),
-            on_start=announce,
-            ranks=options.ranks,
-        )
-    print(f"{finished} runs finished, {failed} failed.")
-    return 1 if failed else 0
-
-
 def ls(options: argparse.Namespace) -> int:
     where = dict(_assignment(text) for text in options.where)
-    with _database():
+    with database():
         from cotrain.tables import queries
 
         recipe = None if options.recipe is None else queries.find_recipe_name(options.recipe)
@@ -106,7 +94,7 @@ def ls(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     if options.out and not options.out.parent.is_dir():
         raise CotrainError(f"There is no folder {options.out.parent} for the picture. Make it, or name another.")
-    with _database():
+    with database():
         from cotrain.tables import queries, report
 
         recipe = queries.find_recipe_name(options.recipe)
@@ -115,32 +103,6 @@ def report(options: argparse.Namespace) -> int:
             report.draw(recipe, options.out)
             print(f"\npicture: {options.out}")
     return 0
-
-
-def db(options: argparse.Namespace) -> int:
-    from cotrain.tables.connect import embedded
-
-    database = embedded()
-    if options.action == "start":
-        database.start()
-    elif options.action == "stop":
-        print("stopped" if database.stop() else "was not running")
-        return 0
-    status = database.status()
-    place = f"at {status.host}:{status.port}, process {status.pid}" if status.running else "not running"
-    print(f"embedded PostgreSQL {status.version or ''} in {status.home}: {place}")
-    return 0
-
-
-@contextlib.contextmanager
-def _database() -> Iterator[None]:
-    from cotrain.tables.connect import connect, disconnect
-
-    connect()
-    try:
-        yield
-    finally:
-        disconnect()
 
 
 def _assignment(text: str) -> tuple[str, Any]:

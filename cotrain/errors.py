@@ -39,6 +39,10 @@ class RunFolderError(TrainingError):
     """A run's folder is in use, holds another experiment, is damaged, or its disk is full."""
 
 
+class FolderInUseError(RunFolderError):
+    """Another process trains in a run's folder."""
+
+
 class LostRankError(TrainingError):
     """Another of the processes that train together has ended."""
 
@@ -49,6 +53,10 @@ class DatabaseError(CotrainError):
 
 class DatabaseUnavailableError(DatabaseError):
     """No database answers at the place that the settings name."""
+
+
+class LostClaimError(DatabaseError):
+    """A run was taken from this worker, which was silent for too long, or it was deleted."""
 
 
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:

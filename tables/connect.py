@@ -89,6 +89,23 @@ def disconnect() -> None:
         configs.schema.connection.close()
 
 
+def connect_again(connection: Any) -> None:
+    """Connect anew after the connection was lost; an embedded database that has ended is started."""
+    settings = dj.config
+    if not os.environ.get("DJ_HOST"):
+        _set_up(Path(OWN_STORE["location"]).parent)
+    connection.conn_info |= {
+        "host": settings["database.host"],
+        "port": settings["database.port"],
+        "passwd": settings["database.password"],
+    }
+    with contextlib.suppress(Exception):
+        connection.close()
+    connection._in_transaction = False  # it ended with the old connection
+    with _quiet():
+        connection.connect()
+
+
 def second_connection() -> Any:
     """A connection of its own to the same database, for another thread."""
     setting = dj.config

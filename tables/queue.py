@@ -1,31 +1,22 @@
-"""The queue: recipes go in, workers take runs out, one at a time and each once."""
+"""The queue: recipes go in, and whichever of their runs may be trained comes out."""
 
 from __future__ import annotations
 
 import logging
-import os
-import platform
-import signal
-import time
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from cotrain.chains import chain
-from cotrain.errors import CotrainError, DatabaseError
+from cotrain.errors import DatabaseError
 from cotrain.recipe import Experiment
 from cotrain.recipe import Recipe as RecipeClass
-from cotrain.settings import home_folder
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
 from cotrain.tables.runs import Attempt, ParentRun, Recipe, RecipeRun, Run, TrainedModel
 
 log = logging.getLogger(__name__)
 
-WAIT_SECONDS = 2.0
 SIGN_OF_LIFE_SECONDS = 60  # several heartbeats, and the time until an attempt begins
 LOWEST_PRIORITY = 127  # the largest number that MySQL's column of priorities holds
 
@@ -38,6 +29,7 @@ class Enqueued:
     finished: int
     waiting: int
     needed: int = 0
+    failed: int = 0  # of those that are waiting: they wait for `cotrain retry`
 
 
 def enqueue(recipe: type[RecipeClass], name: str, *, priority: int = 5) -> Enqueued:
@@ -65,14 +57,16 @@ def enqueue(recipe: type[RecipeClass], name: str, *, priority: int = 5) -> Enque
         keys = [_add(name, place, experiment) for place, experiment in enumerate(experiments)]
         needed = _add_needed(experiments)
     finished = len(TrainedModel() & keys)
-    held = {job["run_key"] for job in TrainedModel.jobs.keys()}
+    jobs = {job["run_key"]: job["status"] for job in TrainedModel.jobs.proj("status").to_dicts()}
+    held = set(jobs)
+    failed = sum(jobs.get(key["run_key"]) == "error" for key in keys)
     done = {row["run_key"] for row in (TrainedModel() & keys).keys()}
     fresh = [key for key in keys if key["run_key"] not in held | done]
     besides = [key for key in needed if key["run_key"] not in held and key not in keys]
     TrainedModel.jobs.insert(
         [{**key, "status": "pending", "priority": priority} for key in (*besides, *fresh)], skip_duplicates=True
     )
-    return Enqueued(len(fresh), finished, len(keys) - finished - len(fresh), len(besides))
+    return Enqueued(len(fresh), finished, len(keys) - finished - len(fresh), len(besides), failed)
 
 
 def _add(recipe: str, place: int, experiment: Experiment) -> dict[str, str]:
@@ -102,54 +96,8 @@ def _add_needed(experiments: Sequence[Experiment]) -> list[dict[str, str]]:
     return [{"run_key": key} for key in (*found, *named)]
 
 
-def work(
-    *,
-    recipe: str | None = None,
-    max_runs: int | None = None,
-    home: Path | None = None,
-    progress: bool = False,
-    on_start: Callable[[dict[str, Any]], None] = lambda _: None,
-    ranks: int | None = None,
-) -> tuple[int, int]:
-    """Take runs out of the queue and train them until it is empty.
-
-    A run is taken when those that it needs are finished. While another worker trains one of these, this one waits for
-    it; what needs a failed run stays in the queue.
-
-    Args:
-        recipe: Take only runs of this one, and what they need.
-        max_runs: Stop after so many.
-        home: Where runs and checkpoints go; default: the setting.
-        progress: Show a progress bar for each run.
-        on_start: Is told the key of each run that is begun.
-        ranks: Processes that share each batch (see `cotrain.run`); this one alone talks to the database.
-
-    Returns:
-        How many runs were finished and how many failed. A failed one keeps its curve and its traceback.
-
-    Raises:
-        SystemExit: The process was told to stop (SIGTERM 143, Ctrl-C 130); the run is back in the queue.
-    """
-    folder = str((home or home_folder()).resolve())
-    finished = failed = 0
-    with _stop_signals():
-        while max_runs is None or finished + failed < max_runs:
-            # one key a call: populate() would not see what is enqueued later, and would collide with other workers
-            keys = _pending(recipe)
-            for key in keys:
-                on_start(key)
-                outcome = _one(key, folder, progress, ranks)
-                finished, failed = finished + (outcome == "done"), failed + (outcome == "failed")
-                if outcome != "taken":
-                    break
-            if not keys:
-                if not _worth_waiting(recipe):
-                    break
-                time.sleep(WAIT_SECONDS)
-    return finished, failed
-
-
-def _pending(recipe: str | None) -> list[dict[str, Any]]:
+def pending(recipe: str | None) -> list[dict[str, Any]]:
+    """Keys of runs that may be trained now, the first ones first; of a recipe, or all."""
     waiting = ParentRun.unfinished()
     queue = _jobs_of(recipe, waiting).restrict(dj.Not(waiting.proj()), semantic_check=False)
     queue = queue & "scheduled_time <= CURRENT_TIMESTAMP(3)"
@@ -182,7 +130,7 @@ def _all_parents(runs: Set[str], waiting: Any) -> set[str]:
     return found
 
 
-def _worth_waiting(recipe: str | None) -> bool:
+def worth_waiting(recipe: str | None) -> bool:
     """Whether a run will be free when one ends that another worker trains now, and shows life."""
     waiting = ParentRun.unfinished()
     blocked = _jobs_of(recipe, waiting).restrict(waiting.proj(), semantic_check=False)
@@ -194,51 +142,3 @@ def _worth_waiting(recipe: str | None) -> bool:
     alive = (Attempt() & "status = 'running'" & f"heartbeat > {since}").proj().to_dicts()
     alive += (TrainedModel.jobs.reserved & f"reserved_time > {since}").keys()
     return any(row["run_key"] in parents for row in alive)
-
-
-def _one(key: dict[str, Any], home: str, progress: bool, ranks: int | None) -> str:
-    try:
-        result = TrainedModel.populate(
-            key,
-            reserve_jobs=True,
-            refresh=False,
-            suppress_errors=True,
-            return_exception_objects=True,
-            make_kwargs={"home": home, "progress": progress, "ranks": ranks},
-        )
-    except (SystemExit, KeyboardInterrupt) as stop:
-        _put_back(key)
-        raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
-    error = result["error_list"][0][1] if result["error_list"] else None
-    if isinstance(error, (KeyboardInterrupt, SystemExit)):
-        # populate() records these as failures of the run and would go on with the next one
-        _put_back(key)
-        raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 143)
-    if error is not None:
-        text = str(error) if isinstance(error, CotrainError) else f"{type(error).__name__}: {error}"
-        log.error("Run %s failed: %s", key["run_key"], text)
-        return "failed"
-    return "done" if result["success_count"] else "taken"
-
-
-def _put_back(key: dict[str, Any]) -> None:
-    """The run is pending again, with its priority, unless it is another worker's."""
-    jobs = TrainedModel.jobs
-    own = jobs & key & {"host": platform.node(), "pid": os.getpid()} & "status in ('error', 'reserved')"
-    if own:
-        none = dict.fromkeys(("reserved_time", "completed_time", "error_stack"))
-        jobs.update1({**key, **none, "status": "pending", "error_message": "", "host": "", "pid": 0})
-
-
-@contextmanager
-def _stop_signals() -> Iterator[None]:
-    """Between two runs, too, SIGTERM ends the worker in order; populate() has a handler of its own."""
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise SystemExit(143)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from cotrain.chains import needed_runs
@@ -157,11 +156,12 @@ class Attempt(dj.Manual):
     device : varchar(128)               # cpu, or the GPU's name
     command : varchar(1024)             # the worker's command line
     started = CURRENT_TIMESTAMP : datetime
-    heartbeat = CURRENT_TIMESTAMP : datetime  # last sign of life while running
+    heartbeat = CURRENT_TIMESTAMP(3) : datetime(3)  # last sign of life while running
     finished = null : datetime
     epoch = -1 : int32                  # last epoch that was scored; 0 before training, -1 before that
     error = '' : varchar(2047)
     stack = null : <blob>               # traceback of a failure
+    INDEX (status)
     """
 
 
@@ -212,23 +212,8 @@ class TrainedModel(dj.Computed):
         value = null : float64          # null: undefined (NaN)
         """
 
-    # Three parts: no transaction is open while the model trains.
-    def make_fetch(
-        self, key: dict[str, Any], *, home: str, progress: bool, ranks: int | None = None
-    ) -> tuple[dict[str, Any], str, bool, int | None]:
-        """What is to be run. Called again before the insert: it must then be the same."""
-        return Run.load(key).record(), home, progress, ranks
-
-    def make_compute(
-        self, key: dict[str, Any], record: dict[str, Any], home: str, progress: bool, ranks: int | None
-    ) -> tuple[Any]:
-        """Train in the run's folder, and go on there if an earlier attempt began."""
-        from cotrain.tables.attempt import train
-
-        return (train(key, Experiment.from_record(record), Path(home), progress=progress, ranks=ranks),)
-
-    def make_insert(self, key: dict[str, Any], result: dict[str, Any]) -> None:
-        """Store what came of it."""
-        scores = result.pop("scores")
-        self.insert1({**key, **result})
-        self.Score.insert({**key, **score} for score in scores)
+    def make(self, key: dict[str, Any]) -> None:
+        """Refuse: workers claim runs themselves, so that a killed one's run goes on (docs/decisions/0013)."""
+        raise DatabaseError(
+            f"populate() does not train run {key['run_key']}. `cotrain work` trains what is in the queue."
+        )

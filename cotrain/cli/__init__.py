@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # before torch is imported: its idle threads would spin, and halve the speed where processes share the cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     level = [logging.WARNING, logging.INFO, logging.DEBUG][min(options.verbose, 2)]
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    told = logging.StreamHandler()
+    told.setLevel(level)  # a worker's log file takes more than the terminal
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", handlers=[told])
     command: Command = options.command
     try:
         status = command(options)

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import torch
 
-from cotrain.errors import RunFolderError
+from cotrain.errors import FolderInUseError, RunFolderError
 from cotrain.training._sinks import write_atomically
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,8 @@ class RunFolder:
         """Keep other processes out while training.
 
         Raises:
-            RunFolderError: Another process trains here, the folder cannot be written, or its disk is full.
+            FolderInUseError: Another process trains here.
+            RunFolderError: The folder cannot be written, or its disk is full.
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise RunFolderError(
+                raise FolderInUseError(
                     f"Another process trains in {self.path}. Wait for it, or name another folder."
                 ) from None
             for left in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):  # by a process that was killed

@@ -147,10 +147,10 @@ def lab(unconnected: Lab) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def trained(lab: Lab) -> Lab:
     """A lab in which `Tiny` is trained."""
-    from cotrain.tables import queue
+    from cotrain.tables.worker import work
 
     lab.enqueue("Tiny")
-    assert queue.work(recipe="tiny.Tiny") == (2, 0)
+    assert work(recipe="tiny.Tiny") == (2, 0)
     return lab
 
 

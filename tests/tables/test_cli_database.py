@@ -28,7 +28,7 @@ def failing(trained):
     done = trained.cotrain("work", "--recipe", "Failing")
     assert done.returncode == 1
     assert re.search(r"^2 runs finished, 1 failed\.\n$", done.stdout, re.MULTILINE)
-    assert re.fullmatch(rf"ERROR cotrain\.tables\.queue: {FAILURE}.*\n", done.stderr), "one line, and no traceback"
+    assert re.fullmatch(rf"ERROR cotrain\.tables\.worker: {FAILURE}.*\n", done.stderr), "one line, and no traceback"
     return trained
 
 

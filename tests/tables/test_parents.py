@@ -11,6 +11,7 @@ from cotrain.tables._datajoint import dj
 from cotrain.tables.connect import connect
 from cotrain.tables.restore import in_order, restore, with_order
 from cotrain.tables.runs import Attempt, ParentRun, Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.worker import work
 from cotrain.training import RunFolder, load
 from cotrain.training import run as run_in_folder
 
@@ -93,7 +94,7 @@ def test_runs_that_no_recipe_has_are_called_after_those_that_need_them(empty):
 def test_a_worker_takes_what_is_needed_first(empty):
     empty.enqueue("Last", priority=1)
     begun = []
-    assert queue.work(on_start=begun.append) == (6, 0)
+    assert work(on_start=begun.append) == (6, 0)
     assert parents_first(begun) and len(begun) == 6, "each once"
     assert empty.enqueue("Chain") == queue.Enqueued(queued=0, finished=6, waiting=0, needed=0)
 
@@ -101,7 +102,7 @@ def test_a_worker_takes_what_is_needed_first(empty):
 def test_a_worker_of_one_recipe_takes_what_that_needs_and_nothing_else(one_chain):
     one_chain.enqueue("Failing", priority=0)
     begun = []
-    assert queue.work(recipe="one", on_start=begun.append) == (3, 0)
+    assert work(recipe="one", on_start=begun.append) == (3, 0)
     assert parents_first(begun)
     assert len(TrainedModel.jobs) == 3, "other recipes' runs were left alone"
 
@@ -110,15 +111,15 @@ def test_a_worker_of_one_recipe_takes_what_that_needs_and_nothing_else(one_chain
 def test_what_is_finished_is_not_queued_again(empty):
     keys = keys_of(empty, "Chain")
     empty.enqueue("Tiny")  # whose second experiment is the teacher of seed 0
-    assert queue.work() == (2, 0)
+    assert work() == (2, 0)
     assert empty.enqueue("Last").needed == 3
     assert (keys["student"], keys["teacher"]) in pairs(), "recorded all the same"
-    assert queue.work() == (5, 0)
+    assert work() == (5, 0)
 
 
 def test_a_run_whose_parent_is_finished_asks_for_nothing_beyond(one_chain):
     keys = keys_of(one_chain, "Chain")
-    assert queue.work(max_runs=2) == (2, 0)
+    assert work(max_runs=2) == (2, 0)
     (TrainedModel() & {"run_key": keys["teacher"]}).delete()
     assert TrainedModel() & {"run_key": keys["student"]}
     one_chain.enqueue("Last")
@@ -128,12 +129,12 @@ def test_a_run_whose_parent_is_finished_asks_for_nothing_beyond(one_chain):
 def test_what_needs_a_failed_run_waits(empty, command):
     empty.enqueue("Broken")
     keys = keys_of(empty, "Broken")
-    assert queue.work() == (1, 1)
+    assert work() == (1, 1)
     waiting = {"needing": f"waiting for {keys['absurd'][:8]}", "far": f"waiting for {keys['needing'][:8]}"}
     assert states() == {"absurd": "failed", "free": "done", **waiting}
     status, out, _ = command("ls", "--recipe", "Broken")
     assert status == 0 and f"waiting for {keys['absurd'][:8]}" in out
-    assert queue.work() == (0, 0)
+    assert work() == (0, 0)
     assert not Attempt() & {"run_key": keys["needing"]}
 
 
@@ -150,7 +151,7 @@ def test_what_needs_a_failed_run_waits(empty, command):
 )
 def test_a_worker_waits_while_another_trains_what_is_needed(parent, heartbeat, worth, empty):
     empty.enqueue("Tiny")
-    assert queue.work(recipe="tiny.Tiny", max_runs=1) == (1, 0)
+    assert work(recipe="tiny.Tiny", max_runs=1) == (1, 0)
     some = (Attempt()).fetch1()
     Run().delete()
     TrainedModel.jobs.delete_quick()
@@ -186,14 +187,14 @@ def test_a_run_that_is_named_by_its_key_is_waited_for_where_the_database_has_it(
     assert states()["named"] == f"waiting for {parent[:8]}"
     TrainedModel.jobs.delete_quick()
     assert empty.enqueue("Named").needed == 1
-    assert queue.work() == (2, 0)
+    assert work() == (2, 0)
     assert states()["named"] == states()["once more"] == "done"
 
 
 def test_a_run_that_is_nowhere_is_a_failure_that_names_it(empty):
     parent = keys_of(empty, "Again")["once more"]
     empty.enqueue("Named")
-    assert queue.work() == (0, 1)
+    assert work() == (0, 1)
     assert re.match(rf"MissingRunError: There is no finished run {parent}, which ", Attempt().fetch1("error"))
 
 
@@ -252,7 +253,7 @@ def test_a_worker_on_another_machine_gets_what_it_needs(one_chain, shared):
     homes = []
     for name in ("first", "second", "third"):
         homes.append(shared(name))
-        assert queue.work(max_runs=1) == (1, 0)
+        assert work(max_runs=1) == (1, 0)
     assert [len(list((home / "runs").iterdir())) for home in homes] == [1, 2, 2]
     assert not (homes[2] / "runs" / keys["teacher"]).exists(), "what a finished run needed is needed no more"
     for label, place in (("teacher", 0), ("student", 1)):
@@ -273,7 +274,7 @@ def test_the_order_of_tasks_comes_back(empty, shared, tmp_path):
     """Databases sort the keys of JSON; the first task is whose eyes a teacher sees with."""
     shared("first")
     empty.enqueue("Again")
-    assert queue.work(max_runs=1) == (1, 0)
+    assert work(max_runs=1) == (1, 0)
     row = TrainedModel().fetch1()
     held = load(tmp_path / "first" / "runs" / row["run_key"])
     restore({"run_key": row["run_key"]}, RunFolder(tmp_path / "copy"))
@@ -298,8 +299,8 @@ def test_a_store_that_other_machines_do_not_see_is_told(one_chain, tmp_path, mon
         monkeypatch.setenv("COTRAIN_HOME", str(tmp_path / name))
         connect()
         if name == "first":
-            assert queue.work(max_runs=1) == (1, 0)
-    assert queue.work() == (0, 1)
+            assert work(max_runs=1) == (1, 0)
+    assert work() == (0, 1)
     error = Attempt().to_dicts(order_by="started")[-1]["error"]
     assert re.match(
         r"DatabaseError: The weights of run \w{32}, which is needed here, cannot be read from the store: .* Give all "

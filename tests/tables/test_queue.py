@@ -10,6 +10,7 @@ from cotrain.errors import DatabaseError, RecipeError
 from cotrain.tables import queries, queue
 from cotrain.tables.report import load_trained
 from cotrain.tables.runs import Attempt, Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.worker import work
 from cotrain.training import load
 from cotrain.training import run as run_in_folder
 
@@ -52,7 +53,7 @@ def test_a_recipe_goes_in_once(empty):
     assert empty.enqueue("Again") == queue.Enqueued(queued=1, finished=0, waiting=1)
     assert (len(Run()), len(RecipeRun()), len(jobs())) == (3, 4, 3)
     assert {job["status"] for job in jobs().values()} == {"pending"}
-    assert queue.work(recipe="tiny.Tiny", max_runs=1) == (1, 0)
+    assert work(recipe="tiny.Tiny", max_runs=1) == (1, 0)
     assert empty.enqueue("Tiny") == queue.Enqueued(queued=0, finished=1, waiting=1)
 
 
@@ -93,7 +94,7 @@ def test_smaller_priorities_are_taken_first(empty):
     empty.enqueue("Failing", priority=7)
     empty.enqueue("Again", priority=3)
     begun = []
-    assert queue.work(max_runs=2, on_start=begun.append) == (2, 0)
+    assert work(max_runs=2, on_start=begun.append) == (2, 0)
     assert sorted(begun, key=str) == sorted(keys_of(empty, "Again").values(), key=str)
 
 
@@ -124,7 +125,7 @@ def test_jobs_of_deleted_runs_block_nobody(empty):
     ghosts = [{"run_key": f"{number:032x}", "status": "pending", "priority": 0} for number in range(30)]
     TrainedModel.jobs.insert(ghosts)
     empty.enqueue("Failing")
-    assert queue.work() == (2, 1)
+    assert work() == (2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def worked(lab):
     """A lab in which `Failing` was worked through: its second run fails."""
     clear(lab)
     lab.enqueue("Failing")
-    assert queue.work(recipe="tiny.Failing") == (2, 1)
+    assert work(recipe="tiny.Failing") == (2, 1)
     return lab
 
 
@@ -173,10 +174,10 @@ def test_the_stored_model_answers_as_the_trained_one(worked):
 def test_a_finished_run_is_not_trained_again(worked):
     attempts, begun = len(Attempt()), []
     assert worked.enqueue("Failing").queued == 0
-    assert queue.work(on_start=begun.append) == (0, 0)
+    assert work(on_start=begun.append) == (0, 0)
     key = keys_of(worked, "Failing")["after"]
     TrainedModel.jobs.insert1({**key, "status": "pending", "priority": 1})  # by hand, though it is done
-    assert queue.work() == (0, 0)
+    assert work() == (0, 0)
     assert len(Attempt()) == attempts
     assert key["run_key"] not in jobs()
 
@@ -198,16 +199,16 @@ def test_a_failure_is_recorded_and_others_go_on(worked):
     assert {(Attempt() & keys[label]).fetch1("status") for label in ("before", "after")} == {"done"}
     states = queries.overview(queries.runs(recipe="tiny.Failing")).set_index("label").state
     assert states.to_dict() == {"before": "done", "absurd": "failed", "after": "done"}
-    assert queue.work() == (0, 0), "a failed run waits for a person"
+    assert work() == (0, 0), "a failed run waits for a person"
 
 
 def test_one_failure_is_told_once(worked, caplog):
     key = keys_of(worked, "Failing")["absurd"]
     TrainedModel.jobs.update1({**key, "status": "pending"})
-    assert queue.work() == (0, 1)
+    assert work() == (0, 1)
     assert len(Attempt() & key) == 2
     told = [record for record in caplog.records if "is not finite" in record.getMessage()]
-    assert [record.name for record in told] == ["cotrain.tables.queue"]
+    assert [record.name for record in told] == ["cotrain.tables.worker"]
     assert key["run_key"] in told[0].getMessage()
 
 
@@ -216,7 +217,7 @@ def test_a_run_that_was_trained_without_the_database_is_taken_over(empty):
     key = {"run_key": experiment.key()}
     run_in_folder(experiment, out=empty.home / "runs" / experiment.key())
     empty.enqueue("Again")
-    assert queue.work() == (2, 0)
+    assert work() == (2, 0)
     told = folder_of(empty, key).scores
     assert in_order(queries.curves(key)).equals(in_order(told[told.split != "test"]))
     assert (Attempt() & key).fetch1("epoch") == 2

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cotrain.tables import queries, queue
+from cotrain.tables import queries
 from cotrain.tables.runs import Attempt, EpochScore, TrainedModel
+from cotrain.tables.worker import work
 from cotrain.training import load
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ def test_only_the_worker_connects_and_a_stopped_run_goes_on_with_any_number(lab)
     assert "Traceback" not in err
     assert (Attempt() & "attempt = 1").fetch1("status", "pid") == ("interrupted", worker.pid)
     assert queries.overview(queries.runs())["state"].item() == "queued"
-    assert queue.work(ranks=2) == (1, 0)
+    assert work(ranks=2) == (1, 0)
     assert (Attempt() & "attempt = 2").fetch1("status", "epoch") == ("done", 25)
     epochs = sorted(
         row["epoch_number"] for row in (Attempt().proj() * EpochScore()).to_dicts() if row["metric"] == "monitored"

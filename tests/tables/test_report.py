@@ -11,6 +11,7 @@ from cotrain.errors import CotrainError, DatabaseError
 from cotrain.resolve import build
 from cotrain.tables import queries, queue, report
 from cotrain.tables.runs import Run
+from cotrain.tables.worker import work
 from cotrain.training import load, predict
 
 METRICS = {"stripes": "accuracy", "cells": "correlation", "cell_rdm": "spearman"}
@@ -27,7 +28,7 @@ def reported(lab):
         seeds = (0, 1)
 
     queue.enqueue(Two, "tiny.Two")
-    assert queue.work() == (4, 0)
+    assert work() == (4, 0)
     lab.enqueue("Again")
     return Two
 

@@ -1,6 +1,5 @@
 """Workers as processes: each run once, live epochs, and runs that go on after a signal or a crash."""
 
-import os
 import re
 import shutil
 import signal
@@ -8,23 +7,26 @@ import time
 
 import pytest
 
-from cotrain.tables import attempt, queries, queue
+from cotrain.tables import queries
 from cotrain.tables.runs import Attempt, EpochScore, Run, TrainedModel
+from cotrain.tables.worker import work
 from cotrain.training import load
 from cotrain.training import run as run_in_folder
 
 BUSY = """
 import sys
 from cotrain.cli import main
-from cotrain.tables import attempt
+from cotrain.tables import claims, worker
+from cotrain.tables.runs import Attempt
 
-class Busy(attempt.DatabaseSink):
-    def _insert(self, scores):
-        super()._insert(scores)
-        for _ in range(100):
-            attempt.Attempt().to_dicts()
+finish = claims.finish
 
-attempt.DatabaseSink = Busy
+def slow(*arguments):
+    finish(*arguments)
+    for _ in range(400):
+        Attempt().to_dicts()
+
+claims.finish = slow
 sys.exit(main(["work"]))
 """
 SCORE = ["epoch", "task", "session", "split", "metric", "value"]
@@ -114,23 +116,22 @@ def test_a_worker_that_is_told_to_stop_puts_its_run_back(number, status, begun, 
     assert job["error_stack"] is None
     assert queries.overview(queries.runs())["state"].item() == "queued"
     assert not TrainedModel()
-    assert queue.work() == (1, 0)
+    assert work() == (1, 0)
     require_resumed(lab_again, key, uninterrupted)
     assert len(TrainedModel.jobs) == 0
 
 
 @pytest.mark.slow
-def test_a_signal_in_the_middle_of_a_query(lab_again):
+def test_a_signal_in_the_middle_of_a_transaction(lab_again):
     """It waits: a connection whose driver is written in Python, as MySQL's is, would not survive it."""
-    lab_again.enqueue("Long", priority=0)  # a short run would end while the signal waits
+    lab_again.enqueue("Tiny")
     worker = lab_again.start_python(BUSY)
-    wait_for(lambda: EpochScore() or worker.poll() is not None)
-    time.sleep(0.2)
+    wait_for(lambda: len(TrainedModel()) == 1 or worker.poll() is not None)
     worker.terminate()
     said = ended(worker)
     assert worker.returncode == 143, said
-    assert Attempt().fetch1("status") == "interrupted"
-    assert [(job["status"], job["priority"]) for job in TrainedModel.jobs.to_dicts()] == [("pending", 0)]
+    assert [row["status"] for row in Attempt().to_dicts()] == ["done"], "what was being stored is stored"
+    assert [job["status"] for job in TrainedModel.jobs.to_dicts()] == ["pending"]
 
 
 @pytest.mark.slow
@@ -140,9 +141,10 @@ def test_a_run_of_a_killed_worker_goes_on(begun, lab_again, uninterrupted):
     ended(worker)
     assert (Attempt() & key).fetch1("status") == "running", "a killed process tells nobody"
     assert (TrainedModel.jobs & key).fetch1("status") == "reserved"
-    assert queue.work() == (0, 0)
-    TrainedModel.jobs.update1({**key, "status": "pending"})
-    assert queue.work() == (1, 0)
+    after = lab_again.cotrain("work", "-v", COTRAIN_LOST_AFTER="3")
+    assert after.returncode == 0, after.stderr
+    assert f"Run {key['run_key']} was taken from a worker that has been silent for" in after.stderr
+    assert (Attempt() & key & {"attempt": 1}).fetch1("status") == "lost"
     require_resumed(lab_again, key, uninterrupted)
 
 
@@ -181,65 +183,3 @@ def test_two_workers_share_six_runs_and_tell_while_they_run(lab_again):
 def test_a_worker_without_work_ends(lab_again):
     done = lab_again.cotrain("work")
     assert (done.returncode, done.stdout, done.stderr) == (0, "0 runs finished, 0 failed.\n", "")
-
-
-def test_only_own_reservations_are_put_back(lab_again):
-    lab_again.enqueue("Long")
-    (experiment,) = lab_again.recipe("Long")().expand()
-    key = {"run_key": experiment.key()}
-    TrainedModel.jobs.reserve(key)
-    TrainedModel.jobs.update1({**key, "pid": os.getpid() + 1})
-    queue._put_back(key)
-    assert (TrainedModel.jobs & key).fetch1("status") == "reserved", "another process has it"
-    TrainedModel.jobs.update1({**key, "pid": os.getpid()})
-    queue._put_back(key)
-    assert (TrainedModel.jobs & key).fetch1("status", "pid") == ("pending", 0)
-
-
-@pytest.fixture
-def running(lab_again):
-    """An attempt that seems to run and whose last sign of life is old."""
-    lab_again.enqueue("Tiny")
-    assert queue.work(max_runs=1) == (1, 0)
-    row = Attempt().fetch1()
-    key = {name: row[name] for name in ("run_key", "attempt")}
-    Attempt.update1({**key, "status": "running", "heartbeat": "2020-01-01 00:00:00"})
-    return key
-
-
-def heartbeat(key):
-    return (Attempt() & key).fetch1("heartbeat").year
-
-
-def test_a_running_attempt_shows_life(running, monkeypatch):
-    monkeypatch.setattr(attempt, "HEARTBEAT_SECONDS", 0.05)
-    stop = attempt._start_heartbeat(running)
-    try:
-        wait_for(lambda: heartbeat(running) > 2020, seconds=20)
-        Attempt.update1({**running, "status": "done", "heartbeat": "2020-01-01 00:00:00"})
-        time.sleep(0.3)
-        assert heartbeat(running) == 2020, "what has ended shows none"
-    finally:
-        stop()
-    Attempt.update1({**running, "status": "running"})
-    time.sleep(0.3)
-    assert heartbeat(running) == 2020, "nor does what was stopped"
-
-
-def test_a_heartbeat_outlives_the_database_for_a_while(running, monkeypatch):
-    monkeypatch.setattr(attempt, "HEARTBEAT_SECONDS", 0.05)
-    connect_again, tries = attempt.second_connection, []
-
-    def second_connection():
-        tries.append(1)
-        if len(tries) < 3:
-            raise OSError("the database is away")
-        return connect_again()
-
-    monkeypatch.setattr(attempt, "second_connection", second_connection)
-    stop = attempt._start_heartbeat(running)
-    try:
-        wait_for(lambda: heartbeat(running) > 2020, seconds=20)
-    finally:
-        stop()
-    assert len(tries) == 3

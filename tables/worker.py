@@ -27,7 +27,7 @@ from cotrain.tables.runs import Run
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 2.0
-FAREWELL_SECONDS = 7.0  # Docker kills what has not ended ten seconds after it was told to stop
+FAREWELL_SECONDS = 4.0  # Docker kills what has not ended ten seconds after it was told to stop
 IN_USE_SECONDS = 30  # until a run is tried again in whose folder another process still trains
 FAILURES_IN_A_ROW = 5  # more are a fault of the machine, not of the runs
 

@@ -14,20 +14,10 @@ from cotrain.training import TensorBoardSink, load
 
 TINY = Path(__file__).parents[1] / "tables" / "tiny.py"
 COMMANDS = (
-    "run",
-    "check",
-    "bench",
-    "find-lr",
-    "key",
-    "enqueue",
-    "work",
-    "retry",
-    "reap",
-    "show",
-    "ls",
-    "report",
-    "data",
-    "db",
+    *("run", "check", "bench", "find-lr", "key"),
+    *("enqueue", "work", "retry", "reap"),
+    *("show", "ls", "report"),
+    *("data", "db"),
 )
 
 

@@ -122,6 +122,7 @@ def _train(attempt: dict[str, Any], asked: Work, worker: str, home: Path, report
                 log.info("attempt %d at run %s begins", attempt["attempt"], key["run_key"])
                 experiment = persistently(lambda: Run.load(key))
                 result = train(attempt, experiment, home, reporter, progress=asked.progress, ranks=asked.ranks)
+                log.info("attempt %d at run %s is trained", attempt["attempt"], key["run_key"])
                 persistently(lambda: claims.finish(attempt, worker, result))
                 log.info("attempt %d at run %s is done", attempt["attempt"], key["run_key"])
                 return "done"

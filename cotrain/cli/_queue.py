@@ -13,6 +13,8 @@ from cotrain.cli._connected import database
 from cotrain.errors import CotrainError, RecipeError
 from cotrain.recipe import find_recipe
 
+START_SECONDS = 120.0  # in which a database that starts together with its workers is up
+
 
 def add_commands(commands: Commands) -> None:
     added = commands.add(
@@ -78,7 +80,7 @@ def enqueue(options: argparse.Namespace) -> int:
 def work(options: argparse.Namespace) -> int:
     if options.device is not None:
         _use_only(options.device)
-    with database():
+    with database(patience=START_SECONDS):
         from cotrain.tables import queries, worker
 
         def announce(key: dict[str, Any]) -> None:

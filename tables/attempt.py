@@ -21,6 +21,7 @@ from typing import Any
 from cotrain.recipe import Experiment
 from cotrain.tables._datajoint import dj
 from cotrain.tables.connect import second_connection
+from cotrain.tables.masking import masked
 from cotrain.tables.provenance import record_provenance
 from cotrain.tables.restore import fetch_needed, with_order
 from cotrain.tables.runs import Attempt, EpochScore
@@ -104,7 +105,7 @@ def recorded(key: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "host": platform.node()[:64],
             "pid": os.getpid(),
             "device": _device(),
-            "command": shlex.join(sys.argv)[:1024],
+            "command": masked(shlex.join(sys.argv))[:1024],
         }
     )
     stop = _start_heartbeat(attempt)
@@ -112,8 +113,8 @@ def recorded(key: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield attempt
     except BaseException as error:
         status = "failed" if isinstance(error, Exception) else "interrupted"
-        text = f"{type(error).__name__}: {error}"[:2047]
-        Attempt.update1({**attempt, "status": status, "error": text, "stack": traceback.format_exc(), **_finished()})
+        text, stack = masked(f"{type(error).__name__}: {error}")[:2047], masked(traceback.format_exc())
+        Attempt.update1({**attempt, "status": status, "error": text, "stack": stack, **_finished()})
         raise
     else:
         Attempt.update1({**attempt, "status": "done", **_finished()})

@@ -23,7 +23,7 @@ from cotrain.errors import CotrainError, DataError
 from cotrain.resolve import build, read_config
 from cotrain.settings import home_folder
 from cotrain.tables.evaluations import Evaluation, table_of
-from cotrain.tables.masking import masked
+from cotrain.tables.masking import mask_failure, masked
 from cotrain.tables.restore import fetch_needed, restore
 from cotrain.tables.runs import RecipeRun, Run, TrainedModel
 from cotrain.training import RunFolder, load, looking_beside
@@ -152,16 +152,17 @@ def _one(table: Any, key: dict[str, Any], home: str) -> bool | str:
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error
     except (KeyboardInterrupt, SystemExit) as stop:
-        (table().jobs & key).delete_quick()  # populate() takes a signal for a failure
+        (table.jobs & key).delete_quick()  # populate() takes a signal for a failure
         raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
     if error is None:
         return bool(result["success_count"])
+    mask_failure(table.jobs, key)
     return masked(str(error) if isinstance(error, CotrainError) else f"{type(error).__name__}: {error}")
 
 
 def _queue(table: Any, keys: list[dict[str, Any]], take_over: bool) -> None:
     """Make a job of each key, but for those that a living process holds."""
-    jobs = table().jobs
+    jobs = table.jobs
     held = [row for row in jobs.to_dicts() if row["status"] in ("error", "reserved")]
     for row in held:
         key = {name: row[name] for name in ("run_key", "evaluation_key")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from typing import Any
 
 MASK = "***"
 
@@ -62,6 +63,13 @@ def masked(text: str, *, code: bool = False) -> str:
     text = BEARER.sub(rf"\1{MASK}", text)
     text = OPTION.sub(_in_quotes, text)
     return VALUE.sub(_in_quotes, text)
+
+
+def mask_failure(jobs: Any, key: dict[str, Any]) -> None:
+    """Mask the error text and the traceback that DataJoint has stored of a failed job."""
+    for row in (jobs & key & "status = 'error'").to_dicts():
+        texts = {name: masked(row[name] or "") for name in ("error_message", "error_stack")}
+        jobs.update1({**key, **texts})
 
 
 def is_secret_file(path: str) -> bool:

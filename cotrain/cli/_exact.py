@@ -35,8 +35,8 @@ def run_exact(options: argparse.Namespace) -> int:
         key = find_run(options.recipe)
         row, experiment = exact.origin(key), Run.load(key)
         folder = options.out or _free(runs, key["run_key"])
-        if training.RunFolder(folder).result.is_file():
-            raise RunFolderError(f"{folder} holds a finished run. Name another folder with --out.")
+        if folder.resolve() == (runs / key["run_key"]).resolve():
+            raise RunFolderError(f"{folder} may be the run itself, which would be compared with itself. Name another.")
         where = f"{row['host']} ({row['device']})"
         print(f"{key['run_key']}: attempt {row['attempt']} finished it on {where}: {row['command']}")
         if others := exact.other_attempts(key, row):
@@ -47,7 +47,8 @@ def run_exact(options: argparse.Namespace) -> int:
         _print(found, len(serious))
     if options.check_only:
         return 1 if serious else 0
-    print(f"Training it again in {folder}", flush=True)
+    held = training.RunFolder(folder).result.is_file()  # the database was away when it should have been compared
+    print(f"{folder} holds it, finished" if held else f"Training it again in {folder}", flush=True)
     # the database may be away while training goes on
     result = training.run(experiment, out=folder, progress=sys.stderr.isatty(), ranks=options.ranks or 1)
     with database():

@@ -97,9 +97,8 @@ def test_the_command_evaluates_what_is_not_evaluated(fresh, command, tmp_path):
     levels.write_text("std: [0.0, 0.5]\n")
     status, out, _ = command("evaluate", "noise_accuracy", "--config", str(levels))
     assert len(re.findall(r"^ *(?:together|stripes only) .* stripes ", out, re.MULTILINE)) == 4
-    assert Evaluation.load((Evaluation() & {"evaluation_kind": NoiseAccuracy.kind}).fetch1()) == NoiseAccuracyConfig(
-        std=(0.0, 0.5)
-    )
+    stored = (Evaluation() & {"evaluation_kind": NoiseAccuracy.kind}).proj().fetch1()
+    assert Evaluation.load(stored) == NoiseAccuracyConfig(std=(0.0, 0.5))
 
 
 def test_what_another_process_holds_is_left_to_it(fresh, key, command):
@@ -129,13 +128,15 @@ def test_what_a_process_held_that_died_here_is_taken(fresh, key):
 def test_a_failure_is_recorded_named_and_tried_again(fresh, key, command):
     added = Evaluation.add(NEURONS)
     right = (Evaluation() & added).fetch1("evaluation_config")
-    Evaluation.update1({**added, "evaluation_config": {**right, "halvings": -1}})  # edited by hand
+    wrong = {**right, "halvings": "postgresql://ann:hunter2@db"}
+    Evaluation.update1({**added, "evaluation_config": wrong})  # edited by hand
     status, out, err = command("evaluate", "neuron_scores", "together")
     assert (status, len(NeuronScores())) == (1, 0)
     assert out == "0 runs evaluated, 0 were before, 1 failed.\n"
     assert re.match(rf"{key['run_key']}: .*halvings", err)
     job = NeuronScores.jobs.errors.fetch1()
-    assert job["error_stack"]
+    assert "ConfigError" in job["error_stack"]
+    assert "hunter2" not in job["error_stack"] + job["error_message"] + err
     Evaluation.update1({**added, "evaluation_config": right})
     assert command("evaluate", "neuron_scores", "together")[0] == 0
     assert len(NeuronScores.jobs) == 0

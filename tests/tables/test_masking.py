@@ -11,6 +11,7 @@ from cotrain.tables.masking import is_secret_file, masked
         ("cotrain work --token abc123", "cotrain work --token ***"),
         ("--db-password='a b' --lr 0.1", "--db-password='***' --lr 0.1"),
         ("DJ_PASS=hunter2 DJ_HOST=db", "DJ_PASS=*** DJ_HOST=db"),
+        ("DB_PWD=hunter2", "DB_PWD=***"),
         ("DJ_PASS= DJ_HOST=db", "DJ_PASS= DJ_HOST=db"),
         ("AWS_SECRET_ACCESS_KEY=a/b+c", "AWS_SECRET_ACCESS_KEY=***"),
         ('{"password": "x y", "user": "ann"}', '{"password": "***", "user": "ann"}'),
@@ -51,6 +52,8 @@ def test_program_text_keeps_what_is_no_literal():
 def test_what_the_process_was_given_is_masked_wherever_it_stands(monkeypatch):
     monkeypatch.setenv("DJ_PASS", "correct horse")
     monkeypatch.setenv("S3_TOKEN", "abc")
+    monkeypatch.setenv("PWD", "/home/ann/recipes")
+    assert masked("/home/ann/recipes/ours.py PWD=/x") == "/home/ann/recipes/ours.py PWD=/x"
     assert masked("could not send 'correct horse' abc") == "could not send '***' abc", "short ones are words"
 
 

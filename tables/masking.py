@@ -12,7 +12,10 @@ MASK = "***"
 SHORTEST = 6  # characters of a secret that is looked for by its value: shorter ones are words of any text
 
 # PWD alone is the current folder
-NAME = r"(?:pass|passwd|password|passphrase|(?<=[_-])pwd|secret|token|credentials?|api[_-]?key|access[_-]?key|secret[_-]?key)"
+NAME = (
+    r"(?:pass|passwd|password|passphrase|(?<=[_-])pwd|secret|token|credentials?"
+    r"|api[_-]?key|access[_-]?key|secret[_-]?key)"
+)
 NAMED = re.compile(rf"(?:^|[\W_]){NAME}$", re.IGNORECASE)
 
 # user:password@host, and a token alone before the host; user@host is no secret

@@ -14,9 +14,9 @@ from cotrain import build
 from cotrain.errors import DatabaseError, DataError
 from cotrain.evaluations import NeuronScoresConfig, NoiseAccuracyConfig, neuron_scores
 from cotrain.metrics import fraction_explained, split_half_reliability
-from cotrain.tables import evaluate, queries
+from cotrain.tables import evaluate, queries, queue
 from cotrain.tables.evaluations import Evaluation, NeuronScores, NoiseAccuracy, table_of
-from cotrain.tables.runs import RecipeRun, TrainedModel
+from cotrain.tables.runs import RecipeRun, Run, TrainedModel
 from cotrain.training import load, predict
 
 CPU = torch.device("cpu")
@@ -170,6 +170,17 @@ def test_unknown_kinds(trained, command):
     )
     with pytest.raises(DatabaseError, match="No table holds evaluations of kind"):
         table_of("cotrain.data.digits")
+
+
+def test_deleting_a_run_deletes_its_evaluations_and_no_others(fresh):
+    fresh.enqueue("Again")
+    assert queue.work(recipe="tiny.Again") == (1, 0)
+    longer = {"run_key": (RecipeRun() & {"label": "longer"}).fetch1("run_key")}
+    evaluate.evaluate(NEURONS, queries.runs())
+    assert (len(NeuronScores()), len(NeuronScores.Neuron())) == (3, 10)
+    (Run() & longer).delete()
+    assert (len(NeuronScores()), len(NeuronScores.Neuron())) == (2, 5)
+    assert len(TrainedModel()) == 2
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from cotrain.config import Config
 from cotrain.errors import BuilderError
 from cotrain.resolve import config_class
 
-ROOMS = ("data", "losses", "models", "tasks", "training", "training.hooks")
+ROOMS = ("data", "evaluations", "losses", "models", "tasks", "training", "training.hooks")
 
 
 def describe(what: str) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cotrain.recipe import Experiment
+from cotrain.tables.masking import masked
 from cotrain.tables.reconnect import persistently
 from cotrain.tables.reporter import Reporter
 from cotrain.tables.restore import fetch_needed, with_order
@@ -91,13 +92,20 @@ def train(
     }
 
 
+class _Masked(logging.Formatter):
+    """No password of an error's text or traceback gets into a file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
 @contextmanager
 def log_file(attempt: dict[str, Any], home: Path) -> Iterator[Path]:
     """Within, what cotrain logs goes into the attempt's file as well, from INFO on."""
     path = home / "logs" / attempt["run_key"] / f"attempt_{attempt['attempt']}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Masked("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     handler.setLevel(logging.INFO)
     ours = logging.getLogger("cotrain")
     before = ours.level

@@ -15,6 +15,7 @@ from typing import Any
 from cotrain.errors import DatabaseError, LostClaimError
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
+from cotrain.tables.masking import masked
 from cotrain.tables.runs import Attempt, RecipeRun, Run, TrainedModel
 
 JOB_WAITS = "status = 'pending', reserved_time = NULL, completed_time = NULL, error_message = '', host = '', pid = 0"
@@ -52,7 +53,7 @@ def claim(key: dict[str, str], worker: str, provenance: dict[str, str]) -> dict[
                     "host": platform.node()[:64],
                     "pid": os.getpid(),
                     "device": _device(),
-                    "command": shlex.join(sys.argv)[:1024],
+                    "command": masked(shlex.join(sys.argv))[:1024],
                 }
             )
     except dj.errors.DuplicateError:  # another worker was here since this transaction's view of the table began

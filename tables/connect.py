@@ -14,7 +14,7 @@ from typing import Any
 
 from cotrain.errors import DatabaseError, DatabaseUnavailableError
 from cotrain.settings import home_folder
-from cotrain.tables import configs, runs, tags  # noqa: F401 each declares its tables
+from cotrain.tables import configs, evaluations, runs, tags  # noqa: F401 each declares its tables
 from cotrain.tables._datajoint import dj
 from cotrain.tables.embedded import EmbeddedPostgres
 
@@ -74,10 +74,13 @@ def connect(*, home: Path | None = None, schema: str | None = None) -> None:
     try:
         with _declaring(connection):
             # bound anew: DataJoint would keep to the connection, and the schema, of an earlier call
-            configs.schema.database = runs.TrainedModel._jobs = None
+            computed: tuple[Any, ...] = (runs.TrainedModel, *evaluations.TABLES.values())
+            configs.schema.database = None
+            for table in computed:
+                table._jobs = None
             configs.schema.activate(name, connection=connection)
             # declared lazily otherwise, and two workers that do so at once collide
-            assert runs.TrainedModel.jobs is not None
+            assert all(table.jobs is not None for table in computed)
     except dj.DataJointError as error:
         raise DatabaseError(f"The database refuses to make or to open the schema {name!r}: {error}") from None
 

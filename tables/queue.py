@@ -13,6 +13,7 @@ from cotrain.recipe import Experiment
 from cotrain.recipe import Recipe as RecipeClass
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
+from cotrain.tables.provenance import enqueued_from
 from cotrain.tables.runs import Attempt, ParentRun, Recipe, RecipeRun, Run, TrainedModel
 
 log = logging.getLogger(__name__)
@@ -49,12 +50,13 @@ def enqueue(recipe: type[RecipeClass], name: str, *, priority: int = 5) -> Enque
     if not 0 <= priority <= LOWEST_PRIORITY:
         raise DatabaseError(f"A priority is a whole number from 0 to {LOWEST_PRIORITY}, found {priority}.")
     experiments = recipe().expand()
+    code = enqueued_from(recipe)
     with schema.connection.transaction:
         question = recipe.question()[:1024]
         Recipe.insert1({"recipe": name, "question": question}, skip_duplicates=True)
         if (Recipe() & {"recipe": name}).fetch1("question") != question:
             Recipe.update1({"recipe": name, "question": question})
-        keys = [_add(name, place, experiment) for place, experiment in enumerate(experiments)]
+        keys = [_add(name, place, experiment, code) for place, experiment in enumerate(experiments)]
         needed = _add_needed(experiments)
     finished = len(TrainedModel() & keys)
     jobs = {job["run_key"]: job["status"] for job in TrainedModel.jobs.proj("status").to_dicts()}
@@ -69,9 +71,9 @@ def enqueue(recipe: type[RecipeClass], name: str, *, priority: int = 5) -> Enque
     return Enqueued(len(fresh), finished, len(keys) - finished - len(fresh), len(besides), failed)
 
 
-def _add(recipe: str, place: int, experiment: Experiment) -> dict[str, str]:
+def _add(recipe: str, place: int, experiment: Experiment, code: dict[str, str]) -> dict[str, str]:
     key = Run.add(experiment)
-    row = {"recipe": recipe, **key, "label": experiment.label, "place": place}
+    row = {"recipe": recipe, **key, "label": experiment.label, "place": place, **code}
     RecipeRun.insert1(row, skip_duplicates=True)
     if not (RecipeRun() & row):
         RecipeRun.update1(row)  # the recipe calls it otherwise now

@@ -104,9 +104,9 @@ class Provenance(dj.Manual):
     platform : varchar(128)
     image = '' : varchar(255)           # container image, from COTRAIN_IMAGE
     packages : json                     # {distribution: version}
-    environment : json                  # GPU, CUDA, and the flags of torch that change numbers
-    repositories : json                 # {folder: commit, dirty} of cotrain's and of the recipe's repository
-    changes = null : <blob>             # uncommitted changes of these, as patches
+    environment : json                  # hardware, drivers, flags of torch and variables that change numbers
+    repositories : json                 # {folder: commit, dirty, of ...}: of cotrain, the recipe, builders
+    changes = null : <blob>             # {folder: its uncommitted changes as a patch}, secrets masked
     """
 
 

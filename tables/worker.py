@@ -19,6 +19,7 @@ from cotrain.errors import CotrainError, DatabaseError, DatabaseUnavailableError
 from cotrain.settings import home_folder
 from cotrain.tables import claims, queue
 from cotrain.tables.attempt import log_file, train
+from cotrain.tables.masking import masked
 from cotrain.tables.provenance import record_provenance
 from cotrain.tables.reconnect import one_line, persistently
 from cotrain.tables.reporter import Reporter, reporting
@@ -141,8 +142,9 @@ def _train(attempt: dict[str, Any], asked: Work, worker: str, home: Path, report
         persistently(lambda: claims.put_back(attempt, worker, why, later=IN_USE_SECONDS))
         return "lost"
     except Exception as error:
-        text, stack = explained(error), traceback.format_exc()
-        log.error("Run %s failed: %s", key["run_key"], error if isinstance(error, CotrainError) else text)
+        text, stack = masked(explained(error)), masked(traceback.format_exc())
+        told = masked(str(error)) if isinstance(error, CotrainError) else text
+        log.error("Run %s failed: %s", key["run_key"], told)
         try:
             persistently(lambda: claims.fail(attempt, worker, text, stack))
         except LostClaimError as lost:

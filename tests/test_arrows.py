@@ -15,6 +15,7 @@ LEVELS = (
     {"cli"},
     {"recipes"},  # imported by nobody; RECIPES_MAY_IMPORT says what it may import itself
     {"tables"},
+    {"evaluations"},
     {"face"},  # cotrain/__init__.py: brings in training when `run` or `load` is first used
     {"training", "analysis"},
     {"data", "losses", "metrics", "models"},

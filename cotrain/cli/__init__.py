@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from cotrain import __version__
 from cotrain.cli import _data as data
+from cotrain.cli import _evaluate as evaluate
 from cotrain.cli import _experiments as experiments
 from cotrain.cli import _queries as queries
 from cotrain.cli import _queue as queue
@@ -56,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cotrain {__version__}")
     commands = Commands(parser, "cotrain")
-    for room in (experiments, queue, queries, data, server):
+    for room in (experiments, queue, queries, evaluate, data, server):
         room.add_commands(commands)
     return parser

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cotrain.chains import chain, needed_runs
 from cotrain.cli._commands import RANKS_HELP, RECIPE_HELP, Commands, positive
+from cotrain.cli._exact import add_exact, run_exact
 from cotrain.cli._text import as_text, duration
 from cotrain.errors import RecipeError
 from cotrain.recipe import Experiment, find_recipe
@@ -25,12 +26,17 @@ def add_commands(commands: Commands) -> None:
         added.add_argument("--only", action="append", metavar="LABEL", help="only this experiment; repeatable")
 
     added = commands.add(
-        "run", run, "train a recipe's experiments here, without a database", "digits_v1 --only co-trained"
+        "run",
+        run,
+        "train a recipe's experiments here, without a database",
+        "digits_v1 --only co-trained",
+        "--exact a2493a00",
     )
     add_selection(added)
     added.add_argument("--out", type=Path, help="folder of the runs (default: runs/ in the home folder)")
     added.add_argument("--ranks", type=int, metavar="N", help=RANKS_HELP)
     added.add_argument("--restart", action="store_true", help="train anew instead of going on where it stopped")
+    add_exact(added)
 
     added = commands.add(
         "check", check, "build everything, try one batch a task, say what would be trained", "digits_v1"
@@ -100,6 +106,8 @@ def first_seeds(options: argparse.Namespace) -> list[Experiment]:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.exact or options.check_only:
+        return run_exact(options)
     from cotrain import training
 
     with nullcontext(training.Ranks()) if options.ranks else training.ranks_here() as here:

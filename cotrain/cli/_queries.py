@@ -45,24 +45,14 @@ def show(options: argparse.Namespace) -> int:
         print(text)
         return 0
     with database():
-        from cotrain.tables import queries, runs
+        from cotrain.tables import provenance, queries, runs
 
         key = queries.find_run(options.what)
         experiment = runs.Run.load(key)
         print(queries.overview(queries.runs() & key).T.to_string(header=False))
         print("\n" + experiment.to_yaml())
-        for attempt in queries.attempts_of(key):
-            commits = "; ".join(
-                f"{place} at {held['commit'] or 'no commit'}{' with uncommitted changes' * held['dirty']}"
-                for place, held in attempt["repositories"].items()
-            )
-            print(
-                f"attempt {attempt['attempt']}: {attempt['status']} on {attempt['host']} ({attempt['device']}), "
-                f"cotrain {attempt['cotrain_version']}, Python {attempt['python_version']}; "
-                f"{commits or 'no repository'}"
-            )
-            if attempt["error"]:
-                print(f"  {attempt['error']}")
+        if origin := provenance.describe(key):
+            print(origin)
         curves = queries.curves(key)
         if len(curves):
             shown = curves[(curves.session == "") & (curves.split == "validation")]

@@ -24,7 +24,17 @@ from cotrain.resolve import config_class, read_config, resolve
 GOLDEN = Path(__file__).parents[1] / "golden" / "keys.json"
 FACES = [
     f"cotrain.{room}"
-    for room in ("analysis", "data", "losses", "metrics", "models", "tasks", "training", "training.hooks")
+    for room in (
+        "analysis",
+        "data",
+        "evaluations",
+        "losses",
+        "metrics",
+        "models",
+        "tasks",
+        "training",
+        "training.hooks",
+    )
 ]
 MINIMUM = 60  # configs found; raise it when configs are added, so that a broken search is seen
 

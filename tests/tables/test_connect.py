@@ -37,7 +37,7 @@ def test_connecting_declares_every_table(lab):
     declared = set(dj.Schema(lab.schema, connection=configs.schema.connection).list_tables())
     expected = {cls.table_name for cls, _ in configs.schema.declare_list}
     assert expected <= declared
-    assert len(expected) == 12
+    assert len(expected) == 17
     assert runs.TrainedModel.jobs.is_declared
 
 

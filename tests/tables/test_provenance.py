@@ -1,16 +1,21 @@
 """Which code ran in which environment: asked of git, stored once."""
 
+import hashlib
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 import cotrain
-from cotrain.tables import provenance
-from cotrain.tables.runs import Attempt, Provenance
+from cotrain.recipe import find_recipe
+from cotrain.tables import environment, provenance
+from cotrain.tables.attempt import recorded
+from cotrain.tables.runs import Attempt, Provenance, RecipeRun, Run
 
 CHECKOUT = Path(cotrain.__file__).parents[1]
 
@@ -38,7 +43,8 @@ def repository(tmp_path, monkeypatch):
 
 def test_a_clean_repository_is_its_commit(repository):
     found = provenance.capture()
-    assert found["repositories"][str(repository)] == {"commit": git(repository, "rev-parse", "HEAD"), "dirty": False}
+    head = git(repository, "rev-parse", "HEAD")
+    assert found["repositories"][str(repository)] == {"commit": head, "dirty": False, "of": ["current folder"]}
     assert str(repository) not in found["changes"]
 
 
@@ -75,9 +81,11 @@ def test_a_subfolder_belongs_to_its_repository(repository, monkeypatch):
 
 def test_a_repository_without_a_commit(tmp_path, monkeypatch):
     git(tmp_path, "init")
-    (tmp_path / "recipe.py").write_text("")
+    (tmp_path / "recipe.py").write_text("epochs = 1\n")
     monkeypatch.chdir(tmp_path)
-    assert provenance.capture()["repositories"][str(tmp_path)] == {"commit": "", "dirty": True}
+    found = provenance.capture()
+    assert found["repositories"][str(tmp_path)] == {"commit": "", "dirty": True, "of": ["current folder"]}
+    assert "+epochs = 1\n" in found["changes"][str(tmp_path)]
 
 
 def test_a_folder_without_a_repository(tmp_path, monkeypatch):
@@ -94,6 +102,76 @@ def test_a_machine_without_git(tmp_path, monkeypatch):
     assert (found["repositories"], found["changes"]) == ({}, {})
 
 
+def test_the_recipes_repository_is_that_of_its_file(repository, lab, monkeypatch):
+    (repository / "ours.py").write_text("from cotrain import Recipe\n\n\nclass Ours(Recipe):\n    pass\n")
+    recipe = find_recipe(str(repository / "ours.py"))
+    monkeypatch.chdir(lab.home)
+    found = provenance.capture(recipe)
+    assert found["repositories"][str(repository)]["of"] == ["recipe"]
+    assert "+class Ours(Recipe):" in found["changes"][str(repository)]
+    assert str(repository) not in provenance.capture()["repositories"]
+
+
+def test_the_repository_of_a_labs_builders_is_told(repository, tmp_path, monkeypatch):
+    (repository / "ourbuilders.py").write_text("")
+    monkeypatch.syspath_prepend(repository)
+    monkeypatch.setenv("COTRAIN_BUILDERS", "ourbuilders,nowhere")
+    monkeypatch.chdir(tmp_path)
+    assert provenance.capture()["repositories"][str(repository)]["of"] == ["ourbuilders"]
+
+
+def test_a_change_between_two_attempts_of_a_worker_is_seen(repository):
+    assert "changed_since_start" not in provenance.capture()["repositories"][str(repository)]
+    (repository / "recipe.py").write_text("epochs = 2\n")
+    found = provenance.capture()
+    assert found["repositories"][str(repository)]["changed_since_start"]
+    assert "+epochs = 2" in found["changes"][str(repository)]
+
+
+def test_folders_of_runs_and_data_are_no_code(repository, monkeypatch):
+    for name, setting in (("home", "COTRAIN_HOME"), ("pictures", "COTRAIN_DATA")):
+        (repository / name).mkdir()
+        (repository / name / "large.txt").write_text("1")
+        monkeypatch.setenv(setting, str(repository / name))
+    found = provenance.capture()
+    assert not found["repositories"][str(repository)]["dirty"]
+
+
+def test_variables_and_flags_that_change_numbers_are_told(repository, monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    monkeypatch.setenv("DJ_PASS", "hunter2")
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(not before)
+    try:
+        row = provenance.capture()
+        found = row["environment"]
+    finally:
+        torch.use_deterministic_algorithms(before)
+    assert found["variables"]["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert found["deterministic"] is not before
+    assert found["threads"] == torch.get_num_threads()
+    assert found["cpu_capability"]
+    assert "hunter2" not in str(row)
+
+
+def test_an_installed_cotrain_is_named_by_its_wheel(tmp_path, monkeypatch):
+    """Where cotrain lies in no repository."""
+    folder = tmp_path / "cotrain-9.9.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: cotrain\nVersion: 9.9\n")
+    (folder / "RECORD").write_text("cotrain/__init__.py,sha256=abc,1\n")
+    (folder / "direct_url.json").write_text('{"url": "https://ann:hunter2@lab.org/cotrain.whl"}')
+    monkeypatch.syspath_prepend(tmp_path)
+    environment.installation.cache_clear()
+    try:
+        found = environment.installation()
+    finally:
+        environment.installation.cache_clear()
+    assert found["version"] == "9.9"
+    assert found["record_sha256"] == hashlib.sha256(b"cotrain/__init__.py,sha256=abc,1\n").hexdigest()
+    assert found["direct_url"] == '{"url": "https://ann:***@lab.org/cotrain.whl"}'
+
+
 def test_versions_are_told(monkeypatch):
     monkeypatch.setenv("COTRAIN_IMAGE", "registry/cotrain@sha256:12")
     found = provenance.capture()
@@ -105,13 +183,14 @@ def test_versions_are_told(monkeypatch):
 
 
 def test_one_row_for_one_environment(lab, repository):
+    before = len(Provenance())
     first = provenance.record_provenance()
     assert provenance.record_provenance() == first
-    assert len(Provenance()) == 1
+    assert len(Provenance()) == before + 1
     (repository / "recipe.py").write_text("epochs = 2\n")
     second = provenance.record_provenance()
     assert second != first
-    assert len(Provenance()) == 2
+    assert len(Provenance()) == before + 2
     row, captured = (Provenance() & second).fetch1(), provenance.capture()
     assert {name: row[name] for name in captured} == captured
 
@@ -124,3 +203,33 @@ def test_every_attempt_names_its_code(trained):
         assert row["device"] == "cpu"
         assert row["command"]
     assert len(Attempt() * Provenance()) == len(Attempt()) == 2
+
+
+def test_a_recipe_run_names_the_code_and_who_enqueued_it(trained):
+    for row in (RecipeRun() * Provenance()).to_dicts():
+        assert row["enqueued_by"] == provenance.user()
+        assert "recipe" in {role for said in row["repositories"].values() for role in said["of"]}
+    assert len(RecipeRun() * Provenance()) == len(RecipeRun()) == 2
+
+
+def test_all_of_it_is_described(trained):
+    key = (RecipeRun() & {"label": "together"}).proj().fetch1()
+    text = provenance.describe({"run_key": key["run_key"]})
+    head, *rest = text.splitlines()
+    assert re.fullmatch(rf"attempt 1: done on \S+ \(cpu\), cotrain {re.escape(cotrain.__version__)}, .*", head)
+    assert any(line.startswith("  started 2") for line in rest)
+    assert any(f"torch {version('torch')}" in line and "threads 1, tf32" in line for line in rest)
+    assert any("OMP_NUM_THREADS=1" in line for line in rest)
+    assert rest[-1].startswith(f"enqueued in tiny.Tiny by {provenance.user()}, cotrain {cotrain.__version__}; ")
+    assert provenance.describe({"run_key": "0" * 32}) == ""
+
+
+def test_a_failure_is_told_without_its_secrets(lab):
+    (experiment,) = lab.recipe("Long")().expand()
+    key = Run.add(experiment)
+    with pytest.raises(ValueError, match="hunter2"), recorded(key):
+        raise ValueError("cannot open postgresql://ann:hunter2@db/lab")
+    row = (Attempt() & key).fetch1()
+    assert row["error"] == "ValueError: cannot open postgresql://ann:***@db/lab"
+    assert "***" in row["stack"]
+    assert "hunter2" not in row["error"] + row["command"]

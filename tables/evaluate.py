@@ -1,0 +1,213 @@
+"""Evaluate finished runs: model and data of each, shared among processes, failures recorded."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from cotrain.config import Config, canonical
+from cotrain.data import Data
+from cotrain.errors import CotrainError, DataError
+from cotrain.resolve import build, read_config
+from cotrain.settings import home_folder
+from cotrain.tables.evaluations import Evaluation, table_of
+from cotrain.tables.masking import mask_failure, masked
+from cotrain.tables.restore import fetch_needed, restore
+from cotrain.tables.runs import RecipeRun, Run, TrainedModel
+from cotrain.training import RunFolder, load, looking_beside
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Evaluated:
+    """What an evaluation came to: counts of runs, and {key of a run: why it failed}.
+
+    `known` were evaluated before, `elsewhere` are being evaluated by other processes.
+    """
+
+    done: int = 0
+    known: int = 0
+    elsewhere: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def evaluate(
+    config: Config,
+    runs: Any,
+    *,
+    home: Path | None = None,
+    progress: bool = False,
+    take_over: bool = False,
+    on_failure: Callable[[str, str], None] = lambda _key, _text: None,
+) -> Evaluated:
+    """Evaluate the finished ones of some runs unless they are.
+
+    Several processes may do so at once: each run is taken by one of them. What failed before is tried again.
+
+    Args:
+        config: Of the evaluation.
+        runs: A DataJoint query of runs.
+        home: Whose `runs` hold what data need; default: the setting.
+        progress: Show a progress bar.
+        take_over: Also evaluate what other processes seem to hold, which are known to have died on other machines.
+        on_failure: Is told the key of each run that fails, and why.
+
+    Raises:
+        DatabaseError: No table holds such evaluations.
+        DataError: The data of some of these runs are not here, or are others; all are named, nothing is computed.
+        SystemExit: The process was told to stop (SIGTERM 143, Ctrl-C 130).
+    """
+    table = table_of(config.kind)
+    added = Evaluation.add(config)
+    finished = ((TrainedModel() & runs.proj()).proj() * Run().proj("dataset_key", "seed")).to_dicts()
+    finished.sort(key=lambda row: (row["dataset_key"], row["seed"]))  # those of the same data follow each other
+    done = {row["run_key"] for row in (table() & added).proj().to_dicts()}
+    todo = [row for row in finished if row["run_key"] not in done]
+    folder = str((home or home_folder()).resolve())
+    _require_data(todo, folder)
+    keys = [{"run_key": row["run_key"], **added} for row in todo]
+    _queue(table, keys, take_over)
+    found = Evaluated(known=len(done & {row["run_key"] for row in finished}))
+    for key in tqdm(keys, desc=config.kind.rpartition(".")[2], unit="run", disable=not progress):
+        outcome = _one(table, key, folder)
+        if isinstance(outcome, str):
+            found.failed[key["run_key"]] = outcome
+            on_failure(key["run_key"], outcome)
+        elif outcome:
+            found.done += 1
+        else:
+            found.elsewhere += 1
+    return found
+
+
+def frame(config: Config, runs: Any) -> pd.DataFrame:
+    """What was evaluated of some runs: run_key, label, seed, and the columns of the table's part."""
+    import pandas as pd
+
+    table = table_of(config.kind)
+    query = (table.part()() & {"evaluation_key": config.key()} & runs.proj()) * Run().proj("seed")
+    columns = [name for name in query.heading.names if name != "evaluation_key"]
+    found = pd.DataFrame(query.to_dicts(), columns=[*columns, "evaluation_key"]).drop(columns="evaluation_key")
+    labels = {row["run_key"]: row["label"] for row in (RecipeRun() & runs.proj()).to_dicts(order_by="recipe")}
+    found.insert(1, "label", found["run_key"].map(labels).fillna(""))
+    return found
+
+
+def computed(key: dict[str, Any], config: Config, fingerprint: str, home: str) -> dict[str, Any]:
+    """What an evaluation's table stores of one run."""
+    import torch
+
+    started = time.monotonic()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = {"run_key": key["run_key"]}
+    with tempfile.TemporaryDirectory(prefix="cotrain-") as folder:
+        restore(run, RunFolder(Path(folder)))
+        model = load(folder).model.to(device)
+    data = _data(run, fingerprint, home)
+    objects = build(config, model, data, device=device, seed=(Run() & run).fetch1("seed"))
+    rows = [{name: _stored(value) for name, value in asdict(found).items()} for found in objects]
+    table = table_of(config.kind)
+    return {
+        "rows": rows,
+        table.count: len(rows),
+        table.seconds: time.monotonic() - started,
+        table.device: torch.cuda.get_device_name()[:128] if device.type == "cuda" else "cpu",
+    }
+
+
+def _stored(value: Any) -> Any:
+    """MySQL stores neither NaN nor infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _one(table: Any, key: dict[str, Any], home: str) -> bool | str:
+    """Whether one was evaluated here; False: another process has it; text: why it failed."""
+    result = None
+    try:
+        result = table.populate(
+            key,
+            reserve_jobs=True,
+            refresh=False,
+            suppress_errors=True,
+            return_exception_objects=True,
+            make_kwargs={"home": home},
+        )
+        error = result["error_list"][0][1] if result["error_list"] else None
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+    except (KeyboardInterrupt, SystemExit) as stop:
+        (table.jobs & key).delete_quick()  # populate() takes a signal for a failure
+        raise SystemExit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
+    if error is None:
+        return bool(result["success_count"])
+    mask_failure(table.jobs, key)
+    return masked(str(error) if isinstance(error, CotrainError) else f"{type(error).__name__}: {error}")
+
+
+def _queue(table: Any, keys: list[dict[str, Any]], take_over: bool) -> None:
+    """Make a job of each key, but for those that a living process holds."""
+    jobs = table.jobs
+    held = [row for row in jobs.to_dicts() if row["status"] in ("error", "reserved")]
+    for row in held:
+        key = {name: row[name] for name in ("run_key", "evaluation_key")}
+        here = row["host"] == platform.node() and not Path(f"/proc/{row['pid']}").exists() and os.name == "posix"
+        if key in keys and (row["status"] == "error" or here or take_over):
+            (jobs & key).delete_quick()
+    jobs.insert([{**key, "status": "pending", "priority": 5} for key in keys], skip_duplicates=True)
+
+
+def _require_data(todo: list[dict[str, Any]], home: str) -> None:
+    """Refuse to begin where the data of a run cannot be built; of runs that differ in the seed alone one is tried."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in todo:
+        first.setdefault(row["dataset_key"], row)
+    problems = []
+    for row in reversed(first.values()):  # the first one's data are still there when its evaluation begins
+        run = {"run_key": row["run_key"]}
+        try:
+            _data(run, (TrainedModel() & run).fetch1("data_info")["fingerprint"], home)
+        except CotrainError as error:
+            runs = sum(other["dataset_key"] == row["dataset_key"] for other in todo)
+            problems.append(f"{run['run_key'][:8]}{f' and {runs - 1} more' * (runs > 1)}: {error}")
+    if problems:
+        raise DataError(
+            "The data of these runs cannot be had here, and nothing was evaluated:\n  " + "\n  ".join(problems)
+        )
+
+
+def _data(run: dict[str, str], fingerprint: str, home: str) -> Data:
+    """The data of a run, as it was trained on them."""
+    row = (Run() & run).fetch1()
+    experiment = Run.load(run)
+    runs = Path(home) / "runs"
+    fetch_needed(experiment, runs)
+    with looking_beside(runs):
+        data = _built(canonical(experiment.data.record()), row["seed"])
+    if data.info.fingerprint != fingerprint:
+        raise DataError(
+            f"The run was trained on other data (fingerprint {fingerprint}, now {data.info.fingerprint}): a data file "
+            "has changed. Restore it, or set COTRAIN_DATA to the folder of the old one."
+        )
+    return data
+
+
+@functools.lru_cache(maxsize=1)
+def _built(config: str, seed: int) -> Data:
+    data: Data = build(read_config(json.loads(config)), seed=seed)
+    return data

@@ -18,7 +18,8 @@ export APPTAINERENV_DJ_BACKEND=postgresql
 export APPTAINERENV_DJ_USER=cotrain
 export APPTAINERENV_DJ_DATABASE_NAME=cotrain
 export APPTAINERENV_DJ_PASS_FILE=/run/secrets/database_password
-export APPTAINERENV_COTRAIN_IMAGE=cotrain.sif@sha256:$(sha256sum "$SHARED/cotrain.sif" | cut -d' ' -f1)
+digest=$(sha256sum "$SHARED/cotrain.sif" | cut -d' ' -f1)
+export APPTAINERENV_COTRAIN_IMAGE=cotrain.sif@sha256:$digest
 
 srun apptainer exec --nv --cleanenv --no-home --pwd /cotrain \
     --bind "$SHARED/home:/cotrain/home" --bind "$SHARED/data:/cotrain/data:ro" \

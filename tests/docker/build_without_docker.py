@@ -125,7 +125,7 @@ def begin(text: str, stages: dict[str, Stage], top: Path, arguments: dict[str, s
     root = top / (name or "image")
     if base in stages:
         origin = stages[base]
-        subprocess.run(["cp", "--archive", "--reflink=auto", f"{origin.root}/.", root], check=True)
+        subprocess.run(["cp", "--archive", "--one-file-system", "--reflink=auto", f"{origin.root}/.", root], check=True)
         stage = Stage(root, dict(origin.variables), {}, origin.folder, origin.user)
     else:
         suite = re.fullmatch(r"debian:(\w+)-slim@sha256:\w{64}", base)

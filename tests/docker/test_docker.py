@@ -164,7 +164,7 @@ def test_secrets_come_from_files_and_stand_in_no_text():
     assert all(set(secret) == {"file"} for secret in compose()["secrets"].values())
     for path in TEXTS:
         assert not re.search(
-            r"(PASS|PASSWORD|SECRET|secret_key|access_key)\w*\"?\s*[=:]\s*[\"']?[\w]{3}", path.read_text()
+            r"(PASS|PASSWORD|SECRET|secret_key|access_key)\w*\"?\s*[=:] *[\"']?[\w]{3}", path.read_text()
         )
 
 
@@ -202,8 +202,13 @@ def test_docker_accepts_the_files(tmp_path, backend, change):
     environment = {**os.environ, "DJ_BACKEND": backend, "COMPOSE_FILE": "compose.yaml" + change}
     done = subprocess.run([*program, "config"], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert backend in yaml.safe_load(done.stdout)["services"]
     assert "variable is not set" not in done.stderr
+    found = yaml.safe_load(done.stdout)["services"]
+    assert {"worker", "init", "tensorboard", backend} <= set(found)
+    worker = found["worker"]
+    assert ("deploy" in worker) == ("cpu" not in change)
+    assert worker["entrypoint"] == (["cotrain"] if "cpu" in change else ["one-gpu", "cotrain"])
+    assert bool(worker["environment"]["DJ_STORES"]) == (len(worker["secrets"]) == 3) == ("folder" not in change)
 
 
 def _answers(words):

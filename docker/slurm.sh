@@ -21,7 +21,7 @@ export APPTAINERENV_DJ_PASS_FILE=/run/secrets/database_password
 digest=$(sha256sum "$SHARED/cotrain.sif" | cut -d' ' -f1)
 export APPTAINERENV_COTRAIN_IMAGE=cotrain.sif@sha256:$digest
 
-srun apptainer exec --nv --cleanenv --no-home --pwd /cotrain \
+srun apptainer exec --nv --cleanenv --pwd /cotrain \
     --bind "$SHARED/home:/cotrain/home" --bind "$SHARED/data:/cotrain/data:ro" \
     --bind "$SHARED/secrets/database_password:/run/secrets/database_password:ro" \
     "$SHARED/cotrain.sif" cotrain work --until-empty

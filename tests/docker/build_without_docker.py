@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of the base images
 LEFT_OUT = {"HEALTHCHECK", "ENTRYPOINT", "CMD", "LABEL"}
 
 
@@ -106,11 +107,18 @@ def run(text: str, stage: Stage, stages: dict[str, Stage], host: dict[str, str])
             source = stages[parts["from"]].root / parts["source"].lstrip("/")
             subprocess.run(["mount", "--bind", source, target], check=True)
             mounted.append(target)
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **host}
+    environment = {"HOME": "/root", **host}
     environment |= {**stage.arguments, **stage.variables}
     begun = time.monotonic()
     try:
-        shell = ["chroot", f"--userspec={stage.user}", stage.root, "/bin/sh", "-c", f"cd {stage.folder} && {command}"]
+        shell = [
+            shutil.which("chroot") or "chroot",
+            f"--userspec={stage.user}",
+            stage.root,
+            "/bin/sh",
+            "-c",
+            f"cd {stage.folder} && {command}",
+        ]
         subprocess.run(shell, check=True, env=environment, stdin=subprocess.DEVNULL)
     finally:
         for target in mounted:
@@ -131,7 +139,7 @@ def begin(text: str, stages: dict[str, Stage], top: Path, arguments: dict[str, s
         suite = re.fullmatch(r"debian:(\w+)-slim@sha256:\w{64}", base)
         assert suite, f"the base should be a slim Debian with its digest, found {base}"
         subprocess.run(["debootstrap", "--variant=minbase", suite[1], root], check=True, stdout=subprocess.DEVNULL)
-        stage = Stage(root)
+        stage = Stage(root, {"PATH": PATH})
     return stage
 
 

@@ -61,7 +61,7 @@ def commands_in(path):
 
 def is_docker(match):
     """`docker build --tag cotrain ...` and the like name an image, not the program."""
-    return re.search(r"docker (build|save|image)|COMMIT|pg_|mysql", match.string) is not None
+    return re.search(r"docker (build|save|image)|COMMIT|pg_|mysql|sleep", match.string) is not None
 
 
 # --- the image ---

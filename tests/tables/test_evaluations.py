@@ -14,9 +14,10 @@ from cotrain import build
 from cotrain.errors import DatabaseError, DataError
 from cotrain.evaluations import NeuronScoresConfig, NoiseAccuracyConfig, neuron_scores
 from cotrain.metrics import fraction_explained, split_half_reliability
-from cotrain.tables import evaluate, queries, queue
+from cotrain.tables import evaluate, queries
 from cotrain.tables.evaluations import Evaluation, NeuronScores, NoiseAccuracy, table_of
 from cotrain.tables.runs import RecipeRun, Run, TrainedModel
+from cotrain.tables.worker import work
 from cotrain.training import load, predict
 
 CPU = torch.device("cpu")

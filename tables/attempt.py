@@ -24,6 +24,7 @@ from cotrain.tables.connect import second_connection
 from cotrain.tables.provenance import record_provenance
 from cotrain.tables.restore import fetch_needed, with_order
 from cotrain.tables.runs import Attempt, EpochScore
+from cotrain.tables.store import store_weights
 from cotrain.training import RunFolder, Score, ScoreSink, run
 
 HEARTBEAT_SECONDS = 5.0
@@ -77,6 +78,8 @@ def train(
         # of a run that was finished before, without the database, no epoch was told
         told = result.scores[result.scores.split != "test"]
         sink.start([Score(*values) for values in told.itertuples(index=False)], int(told.epoch.max()))
+        # not when the row is inserted: a transaction would wait for the store, and the attempt would be done before
+        weights = store_weights(key, folder.best)
     best = result.scores[result.scores.epoch == result.best_epoch]
     scores = [Score(*values) for values in best.itertuples(index=False)]
     monitored = next(s.value for s in scores if s.metric == "monitored")
@@ -86,7 +89,7 @@ def train(
         "monitored": monitored if math.isfinite(monitored) else None,
         "seconds": time.monotonic() - started,
         "data_info": with_order(result.info.record()),
-        "state": str(folder.best),
+        "state": weights,
         "scores": [row(score) for score in scores],
     }
 

@@ -13,7 +13,7 @@ from cotrain.recipe import find_recipe
 from cotrain.training import TensorBoardSink, load
 
 TINY = Path(__file__).parents[1] / "tables" / "tiny.py"
-COMMANDS = ("run", "check", "bench", "find-lr", "key", "enqueue", "work", "show", "ls", "report", "data", "db")
+COMMANDS = ("run", "check", "bench", "find-lr", "key", "enqueue", "work", "show", "ls", "report", "gc", "data", "db")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,10 +17,11 @@ from cotrain.tables._datajoint import dj
 from cotrain.training import load_state
 
 STORE = "checkpoints"  # the name in DataJoint's `stores`
-READING = (
+LOST = (
     "Give all machines one store (`stores` of DataJoint's settings). Where that is so: put the file back, from a "
     "backup or from `best.pt` in the run's folder on the machine that trained it."
 )
+READING = "Is it up, and does `stores` in DataJoint's settings (DJ_STORES) say what it should?"
 WRITING = "The run is whole in its folder: make the store well, then `cotrain retry`; nothing is trained again."
 SECRETS = ("access_key", "secret_key", "token", "account_key", "connection_string")
 
@@ -89,17 +89,23 @@ class StoredWeights:
 
     def _require(self, size: int, sha256: str) -> None:
         if size != self.size:
-            raise ValueError(f"it has {size} bytes, not the {self.size} that were stored")
+            raise _LostError(f"it has {size} bytes, not the {self.size} that were stored")
         if sha256 != self.sha256:
-            raise ValueError(f"its content has changed (SHA-256 {sha256[:12]}..., stored was {self.sha256[:12]}...)")
+            raise _LostError(f"its content has changed (SHA-256 {sha256[:12]}..., stored was {self.sha256[:12]}...)")
 
     @contextmanager
     def _reading(self) -> Iterator[Any]:
-        with opened_store(self.config, f"The weights {self.path} cannot be read", READING) as backend:
+        failed = f"The weights {self.path} cannot be read"
+        with opened_store(self.config, failed, READING) as backend:
             try:
                 yield backend
-            except (FileNotFoundError, dj.errors.MissingExternalFile):
-                raise ValueError("there is no such file") from None
+            except (_LostError, FileNotFoundError, dj.errors.MissingExternalFile) as error:
+                what = error if isinstance(error, _LostError) else "there is no such file"
+                raise StoreError(f"{failed}: {what}. The store is {backend.get_url('')}. {LOST}") from None
+
+
+class _LostError(Exception):
+    """The file is not what was stored."""
 
 
 class WeightsCodec(dj.SchemaCodec):
@@ -179,6 +185,8 @@ def opened_store(config: Any, failed: str, advice: str) -> Iterator[Any]:
         ) from None
     try:
         yield backend
+    except StoreError:
+        raise
     except Exception as error:
         raise StoreError(f"{failed}: {_told(error, spec)}. The store is {where}. {advice}") from None
 
@@ -189,7 +197,7 @@ def _told(error: Exception, spec: dict[str, Any]) -> str:
     for name in SECRETS:
         if value := spec.get(name):
             text = text.replace(str(value), "***")
-    return re.sub(r"//[^/@\s]+@", "//***@", text).strip().rstrip(".")
+    return " ".join(text.split()).rstrip(".")
 
 
 @contextmanager

@@ -51,8 +51,8 @@ REFERENCES = ["neuralpredictors>=0.3", "rsatoolbox>=0.3.2"]
 # of the tasks' gradients; each release changes names
 WEIGHTING = ["torchjd>=0.18,<0.19"]
 
-# weights in an S3 store; fsspec comes with torch, and each release of s3fs wants the release of its own name
-S3 = ["s3fs>=2024.6"]  # first to need numpy-2-era fsspec
+# weights in an S3 store
+S3 = ["s3fs>=2023.1.0"]  # as DataJoint asks; each release wants the fsspec of its own name
 
 # an S3 server for tests: 255 MB, so not among the tools of development
 S3_TESTS = [*S3, "moto[server]>=5"]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cotrain.errors import DatabaseError, StoreError
 from cotrain.settings import home_folder
@@ -50,7 +50,8 @@ def find_garbage(
     """What may be deleted; nothing is.
 
     Left alone are what was written less than `grace_hours` ago (a worker stores weights before it inserts their row),
-    folders of unfinished runs, folders in which a process trains, and those of runs that an unfinished one needs.
+    files of runs that a worker has, folders of unfinished runs, folders in which a process trains, and those of runs
+    that an unfinished one needs.
 
     Args:
         folders: Also look for folders of finished runs: of those "stored", of those "unknown" to the database.
@@ -82,11 +83,14 @@ def delete(garbage: Sequence[Garbage]) -> list[Garbage]:
 
 
 def _files(oldest: float) -> Iterator[Garbage]:
-    files = stored_files()  # before the rows: what is inserted meanwhile is seen
+    files = stored_files()  # before the jobs, and these before the rows: what is inserted meanwhile is seen
+    busy = {f"run_key={job['run_key']}" for job in TrainedModel.jobs.reserved.keys()}
     named = {row["state"].path for row in TrainedModel().proj("state").to_dicts()}
     with opened_store(dj.config, FAILED, ADVICE) as backend:
         for path, size in sorted(files.items()):
-            if path not in named and backend.fs.modified(backend._full_path(path)).timestamp() <= oldest:
+            if path in named or PurePosixPath(path).parent.name in busy:
+                continue
+            if backend.fs.modified(backend._full_path(path)).timestamp() <= oldest:
                 yield Garbage("file", path, size)
 
 

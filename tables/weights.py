@@ -69,7 +69,7 @@ class StoredWeights:
             StoreError: As of `open`, or the folder cannot be written.
         """
         target = folder / f"{PurePosixPath(self.path).parent.name.rpartition('=')[2]}.pt"
-        with self._reading() as backend, _replacing(target) as temporary:
+        with self._reading(f"copied to {target}") as backend, _replacing(target) as temporary:
             backend.get_file(self.path, temporary)
             self._require(*_size_and_sha256(temporary))
         return target
@@ -94,8 +94,8 @@ class StoredWeights:
             raise _LostError(f"its content has changed (SHA-256 {sha256[:12]}..., stored was {self.sha256[:12]}...)")
 
     @contextmanager
-    def _reading(self) -> Iterator[Any]:
-        failed = f"The weights {self.path} cannot be read"
+    def _reading(self, done: str = "read") -> Iterator[Any]:
+        failed = f"The weights {self.path} cannot be {done}"
         with opened_store(self.config, failed, READING) as backend:
             try:
                 yield backend
@@ -211,6 +211,9 @@ def _replacing(target: Path) -> Iterator[Path]:
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(target)
+        renamed = os.open(target.parent, os.O_RDONLY)
+        os.fsync(renamed)  # a row will rely on it
+        os.close(renamed)
     except BaseException:
         temporary.unlink(missing_ok=True)
         with suppress(OSError):  # not empty: another process writes there

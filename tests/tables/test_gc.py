@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import time
 
 import pytest
 
@@ -95,9 +96,38 @@ def test_what_is_young_may_be_about_to_get_its_row(trained, copied):
     assert weights.path not in places(find_garbage())
     assert weights.path in places(find_garbage(grace_hours=0))
     delete(find_garbage())
+    TrainedModel.jobs.insert1({**key, "status": "reserved", "priority": 5})
+    assert weights.path not in places(find_garbage(grace_hours=0)), "that worker is alive, for all one knows"
+    TrainedModel.jobs.delete_quick()
     TrainedModel.insert1({**row, "state": weights}, allow_direct_insert=True)
     assert verify_checkpoints(full=True) == []
     load_model(key)
+
+
+STORE_BIG = """
+from pathlib import Path
+from cotrain.tables.connect import connect
+from cotrain.tables.store import store_weights
+connect()
+store_weights({"run_key": "0" * 32}, Path(FILE))
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_worker_had_copied_is_garbage(trained, tmp_path):
+    big, store = tmp_path / "best.pt", trained.home / "store"
+    with big.open("wb") as file:
+        file.truncate(1_500_000_000)  # a hole: nothing is written but what the worker copies until it is killed
+    worker = trained.start_python(STORE_BIG.replace("FILE", repr(str(big))))
+    while not (copied := list(store.rglob(".state_*.tmp"))):
+        assert worker.poll() is None, worker.communicate()
+        time.sleep(0.001)
+    worker.kill()
+    worker.communicate()
+    found = find_garbage(grace_hours=0)
+    assert places(found) == {within(trained, copied[0])}, "and nothing under the name that it was to have"
+    assert find_garbage() == []
+    assert delete(found) == found and not copied[0].parent.exists()
 
 
 def test_what_others_keep_in_the_store_is_not_looked_at(trained, copied):

@@ -87,6 +87,14 @@ def test_download(together, tmp_path):
     assert list(found.parent.iterdir()) == [found]
 
 
+def test_a_folder_that_takes_no_download(together, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(
+        StoreError, match=rf"^The weights \S+ cannot be copied to {tmp_path}/file/\w+\.pt: Not a directory\."
+    ):
+        together[1].download(tmp_path / "file")
+
+
 def test_a_file_may_be_inserted_by_its_path(trained, together):
     """As DataJoint's own codecs do; what is in the store already is not copied again."""
     row, other = (TrainedModel() & together[0]).fetch1(), trained.recipe("Six")().expand()[0]
@@ -169,9 +177,9 @@ def test_damage_is_told(damage, told, together, file, tmp_path):
     key, weights = together
     damage(file)
     text = (
-        rf"^The weights {re.escape(weights.path)} cannot be read: {told}\. The store is file://\S+/store\. Give all "
-        r"machines one store \(`stores` of DataJoint's settings\)\. Where that is so: put the file back, from a backup "
-        r"or from `best\.pt` in the run's folder on the machine that trained it\.$"
+        rf"^The weights {re.escape(weights.path)} cannot be (read|copied to \S+): {told}\. The store is "
+        r"file://\S+/store\. Give all machines one store \(`stores` of DataJoint's settings\)\. Where that is so: put the file back, "
+        r"from a backup or from `best\.pt` in the run's folder on the machine that trained it\.$"
     )
     for read in (weights.open, weights.load, weights.check, lambda: weights.download(tmp_path / "a" / "b")):
         with pytest.raises(StoreError, match=text):

@@ -215,8 +215,8 @@ def _replacing(target: Path) -> Iterator[Path]:
         os.fsync(renamed)  # a row will rely on it
         os.close(renamed)
     except BaseException:
-        temporary.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: another process writes there
+        with suppress(OSError):  # another process writes to a folder, or this one may not
+            temporary.unlink(missing_ok=True)
             for folder in folders:
                 folder.rmdir()
         raise

@@ -90,7 +90,7 @@ def test_download(together, tmp_path):
 def test_a_folder_that_takes_no_download(together, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(
-        StoreError, match=rf"^The weights \S+ cannot be copied to {tmp_path}/file/\w+\.pt: Not a directory\."
+        StoreError, match=rf"^The weights \S+ cannot be copied to {tmp_path}/file/\w+\.pt: File exists\."
     ):
         together[1].download(tmp_path / "file")
 

@@ -51,6 +51,12 @@ REFERENCES = ["neuralpredictors>=0.3", "rsatoolbox>=0.3.2"]
 # of the tasks' gradients; each release changes names
 WEIGHTING = ["torchjd>=0.18,<0.19"]
 
+# weights in an S3 store
+S3 = ["s3fs>=2023.1.0"]  # as DataJoint asks; each release wants the fsspec of its own name
+
+# an S3 server for tests: 255 MB, so not among the tools of development
+S3_TESTS = [*S3, "moto[server]>=5"]
+
 setup(
     name="cotrain",
     version=VERSION,
@@ -64,6 +70,12 @@ setup(
     package_dir={"cotrain": "cotrain", "cotrain.tables": "tables", "cotrain.recipes": "recipes"},
     package_data={"cotrain": ["py.typed"]},
     install_requires=DEPENDENCIES,
-    extras_require={"dev": [*DEVELOPMENT, *WEIGHTING], "references": REFERENCES, "weighting": WEIGHTING},
+    extras_require={
+        "dev": [*DEVELOPMENT, *WEIGHTING],
+        "references": REFERENCES,
+        "weighting": WEIGHTING,
+        "s3": S3,
+        "s3-tests": S3_TESTS,
+    },
     entry_points={"console_scripts": ["cotrain=cotrain.cli:main"]},
 )

@@ -51,6 +51,10 @@ class DatabaseError(CotrainError):
     """The database refuses, or holds something that contradicts what is asked."""
 
 
+class StoreError(DatabaseError):
+    """Weights cannot be put into the store or read from it, or are not what was put there."""
+
+
 class DatabaseUnavailableError(DatabaseError):
     """No database answers at the place that the settings name."""
 

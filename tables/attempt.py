@@ -15,6 +15,7 @@ from cotrain.tables.masking import masked
 from cotrain.tables.reconnect import persistently
 from cotrain.tables.reporter import Reporter
 from cotrain.tables.restore import fetch_needed, with_order
+from cotrain.tables.store import store_weights
 from cotrain.training import RunFolder, Score, ScoreSink, run
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ def train(
     told = result.scores[result.scores.split != "test"]
     sink.start([Score(*values) for values in told.itertuples(index=False)], int(told.epoch.max()))
     reporter.flush()
+    # not when the row is inserted: a transaction would wait for the store
+    weights = store_weights({"run_key": attempt["run_key"]}, folder.best)
     best = result.scores[result.scores.epoch == result.best_epoch]
     scores = [Score(*values) for values in best.itertuples(index=False)]
     monitored = next(s.value for s in scores if s.metric == "monitored")
@@ -87,7 +90,7 @@ def train(
         "monitored": monitored if math.isfinite(monitored) else None,
         "seconds": time.monotonic() - started,
         "data_info": with_order(result.info.record()),
-        "state": str(folder.best),
+        "state": weights,
         "scores": columns,
     }
 

@@ -14,8 +14,9 @@ from cotrain.errors import DatabaseError
 from cotrain.resolve import build
 from cotrain.tables import queries
 from cotrain.tables.runs import Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.store import load_model
 from cotrain.tasks import PRIMARY_METRIC, DataInfo
-from cotrain.training import load_state, predict, without_weights
+from cotrain.training import predict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,19 +110,9 @@ def _rdms(runs: dict[str, dict[str, str]]) -> dict[str, NDArray[np.float64]]:
         experiment = Run.load(key)
         data = build(experiment.data, seed=experiment.seed)
         session, source = next(iter(data.splits["test"][task].items()))
-        model = load_trained(key)
+        model: Any = load_model(key)
         predicted = model.objectives[task].rdm(predict(model, source, task, session, torch.device("cpu")))
         score = np.corrcoef(pairs(predicted), pairs(source.targets.double()))[0, 1]
         found.setdefault(f"{task}: target", source.targets.double().numpy())
         found[f"{label} (r = {score:.2f})"] = predicted.numpy()
     return found
-
-
-def load_trained(key: dict[str, Any]) -> Any:
-    """The trained model of a run from the store, on the CPU, in evaluation mode; its data are not needed."""
-    row = (TrainedModel() & key).fetch1()
-    experiment = Run.load(key)
-    model = build(without_weights(experiment.model), DataInfo.from_record(row["data_info"]), seed=experiment.seed)
-    with row["state"].open(mode="rb") as file:
-        model.load_state_dict(load_state(file)["model"])
-    return model.eval()

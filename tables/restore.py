@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from cotrain.chains import needed_runs
-from cotrain.errors import DatabaseError
 from cotrain.recipe import Experiment
 from cotrain.tables.runs import EpochScore, RecipeRun, Run, TrainedModel
 from cotrain.training import RunFolder, Score, find_run, looking_beside, write_finished
@@ -27,7 +26,7 @@ def fetch_needed(experiment: Experiment, runs: Path) -> None:
         runs: Folder of the runs of this machine.
 
     Raises:
-        DatabaseError: The weights of such a run cannot be read.
+        StoreError: The weights of such a run cannot be read.
     """
     for needed in needed_runs(experiment):
         with looking_beside(runs):
@@ -41,7 +40,7 @@ def restore(key: dict[str, str], folder: RunFolder) -> None:
     """Write the folder of a finished run: all that `cotrain.load` reads.
 
     Raises:
-        DatabaseError: Its weights cannot be read.
+        StoreError: Its weights cannot be read.
     """
     row = (TrainedModel() & key).fetch1()
     label = next((held["label"] for held in (RecipeRun() & key).to_dicts(order_by="recipe")), key["run_key"])
@@ -51,7 +50,7 @@ def restore(key: dict[str, str], folder: RunFolder) -> None:
         folder,
         replace(Run.load(key), label=label),
         info=in_order(row["data_info"]),
-        weights=_weights(key, row["state"]),
+        weights=row["state"].open().getvalue(),
         best_epoch=row["best_epoch"],
         epochs=sorted(epochs, key=lambda score: score[:5]),
         tested=sorted(tested, key=lambda score: score[:5]),
@@ -82,15 +81,3 @@ def _ordered(value: Any, order: Any) -> Any:
 def _score(row: dict[str, Any], epoch: int) -> Score:
     value = math.nan if row["value"] is None else row["value"]
     return Score(epoch, row["task"], row["session"], row["split"], row["metric"], value)
-
-
-def _weights(key: dict[str, str], state: Any) -> bytes:
-    try:
-        with state.open(mode="rb") as file:
-            content: bytes = file.read()
-    except Exception as error:  # each kind of store has errors of its own
-        raise DatabaseError(
-            f"The weights of run {key['run_key']}, which is needed here, cannot be read from the store: {error} Give "
-            "all machines one store (`stores` of DataJoint's settings), or copy the run's folder to COTRAIN_HOME/runs."
-        ) from error
-    return content

@@ -9,6 +9,7 @@ from cotrain.errors import DatabaseError
 from cotrain.recipe import Experiment
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import Dataset, Model, Trainer, schema
+from cotrain.tables.weights import WeightsCodec  # noqa: F401 DataJoint finds `<weights@...>` once it is defined
 
 PARTS = {"data": Dataset, "model": Model, "trainer": Trainer}
 
@@ -195,7 +196,7 @@ class TrainedModel(dj.Computed):
     monitored = null : float64          # validation score that chose it: weighted mean of the tasks' primary scores
     seconds : float64                   # (s) wall time of the finishing attempt
     data_info : json                    # what the model builder was told of the data
-    state : <object@checkpoints>        # weights of the best epoch, a torch file
+    state : <weights@checkpoints>       # file of torch with the weights of the best epoch: path, size (bytes), SHA-256
     """
 
     class Score(dj.Part):

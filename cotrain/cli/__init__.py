@@ -15,6 +15,7 @@ from cotrain.cli import _experiments as experiments
 from cotrain.cli import _queries as queries
 from cotrain.cli import _queue as queue
 from cotrain.cli import _server as server
+from cotrain.cli import _store as store
 from cotrain.cli._commands import Command, Commands
 from cotrain.errors import CotrainError
 
@@ -57,6 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cotrain {__version__}")
     commands = Commands(parser, "cotrain")
-    for room in (experiments, queue, queries, evaluate, data, server):
+    for room in (experiments, queue, queries, evaluate, store, data, server):
         room.add_commands(commands)
     return parser

@@ -3,6 +3,7 @@
 from cotrain.training._bench import Bench, bench
 from cotrain.training._check import check
 from cotrain.training._checkpoint import RunFolder, load_state
+from cotrain.training._device import pick_device
 from cotrain.training._durations import Duration, Interval, Timeline
 from cotrain.training._evaluation import evaluate, predict
 from cotrain.training._find_learning_rate import LearningRates, find_learning_rate
@@ -102,6 +103,7 @@ __all__ = [
     "milestones",
     "one_cycle",
     "parameter_groups",
+    "pick_device",
     "plateau",
     "predict",
     "predicted_responses",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from cotrain.config import Config
 from cotrain.errors import RunFolderError, TrainingError
@@ -183,7 +183,7 @@ def _stored(folder: RunFolder, ranks: Ranks) -> RunResult:
     return RunResult(experiment, info, _model(experiment, info, weights), best_epoch, scores, folder.path)
 
 
-def load_model(experiment: Experiment, info: DataInfo, weights: Path) -> MultiTaskModel:
+def load_model(experiment: Experiment, info: DataInfo, weights: Path | IO[bytes]) -> MultiTaskModel:
     """The model of an experiment with stored weights: on the CPU, in evaluation mode; the data are not needed."""
     return _model(experiment, info, load_state(weights))
 

@@ -16,7 +16,7 @@ TINY = Path(__file__).parents[1] / "tables" / "tiny.py"
 COMMANDS = (
     *("run", "check", "bench", "find-lr", "key"),
     *("enqueue", "work", "retry", "reap"),
-    *("show", "ls", "report", "evaluate"),
+    *("show", "ls", "report", "evaluate", "gc"),
     *("data", "db"),
 )
 

@@ -303,8 +303,8 @@ def test_a_store_that_other_machines_do_not_see_is_told(one_chain, tmp_path, mon
     assert work() == (0, 1)
     error = Attempt().to_dicts(order_by="started")[-1]["error"]
     assert re.match(
-        r"DatabaseError: The weights of run \w{32}, which is needed here, cannot be read from the store: .* Give all "
-        r"machines one store \(`stores` of DataJoint's settings\), or copy the run's folder to COTRAIN_HOME/runs\.",
+        r"StoreError: The weights _schema/\w+/__trained_model/run_key=\w{32}/state_\S+\.pt cannot be read: there is no "
+        r"such file\. The store is file:///.*/second/store\. Give all machines one store \(`stores` of DataJoint's ",
         error,
     )
     monkeypatch.undo()

@@ -8,8 +8,8 @@ import torch
 
 from cotrain.errors import DatabaseError, RecipeError
 from cotrain.tables import queries, queue
-from cotrain.tables.report import load_trained
 from cotrain.tables.runs import Attempt, Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.store import load_model
 from cotrain.tables.worker import work
 from cotrain.training import load
 from cotrain.training import run as run_in_folder
@@ -163,7 +163,7 @@ def test_scores_of_the_best_epoch_are_stored(worked):
 
 def test_the_stored_model_answers_as_the_trained_one(worked):
     key = keys_of(worked, "Failing")["after"]
-    held, stored = folder_of(worked, key), load_trained(key)
+    held, stored = folder_of(worked, key), load_model(key)
     images = torch.randint(0, 256, (7, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     assert not stored.training
     for task, session in (("stripes", ""), ("cells", "first"), ("cell_rdm", "")):

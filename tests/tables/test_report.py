@@ -11,6 +11,7 @@ from cotrain.errors import CotrainError, DatabaseError
 from cotrain.resolve import build
 from cotrain.tables import queries, queue, report
 from cotrain.tables.runs import Run
+from cotrain.tables.store import load_model
 from cotrain.tables.worker import work
 from cotrain.training import load, predict
 
@@ -163,7 +164,7 @@ def test_runs_without_an_rdm_have_none(lab, reported):
 def test_a_stored_model_needs_no_data(lab, reported, monkeypatch, tmp_path):
     monkeypatch.setenv("COTRAIN_DATA", str(tmp_path))  # nothing there
     key = queries.find_run("once more")
-    model = report.load_trained(key)
+    model = load_model(key)
     assert not model.training
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}
     assert len(Run() & key) == 1

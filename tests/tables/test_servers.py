@@ -13,7 +13,7 @@ SERVERS = {
     "MariaDB or MySQL": {"DJ_PORT": "3306", "DJ_USER": "root", "DJ_BACKEND": "mysql"},
 }
 HERE = Path(__file__).parent
-FILES = [str(HERE / f"test_{name}.py") for name in ("configs", "runs", "queue", "parents", "workers")]
+FILES = [str(HERE / f"test_{name}.py") for name in ("configs", "runs", "queue", "parents", "workers", "gc")]
 # DataJoint warns at each connection to a MariaDB
 OPTIONS = [
     "-q",

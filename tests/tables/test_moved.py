@@ -19,7 +19,7 @@ TINY = Path(__file__).with_name("tiny.py")
 WORK_AND_TELL = """
 import hashlib, json, sys
 from cotrain.recipe import find_recipe
-from cotrain.tables import queries
+from cotrain.tables import queries, queue
 from cotrain.tables.worker import work
 from cotrain.tables.connect import connect
 from cotrain.tables.gc import find_garbage

@@ -155,7 +155,7 @@ def test_a_worker_waits_while_another_trains_what_is_needed(parent, heartbeat, w
     some = (Attempt()).fetch1()
     Run().delete()
     TrainedModel.jobs.delete_quick()
-    assert not queue._worth_waiting(None)
+    assert not queue.worth_waiting(None)
     empty.enqueue("Last")
     key = {"run_key": keys_of(empty, "Chain")["teacher"]}
     now = configs.schema.connection.query("SELECT CURRENT_TIMESTAMP").fetchone()[0].replace(tzinfo=None)
@@ -164,8 +164,8 @@ def test_a_worker_waits_while_another_trains_what_is_needed(parent, heartbeat, w
         Attempt.insert1({**some, **key, "status": parent, "heartbeat": time})
     if parent == "reserved":
         TrainedModel.jobs.update1({**key, "status": "reserved", "reserved_time": time})
-    assert queue._worth_waiting(None) == queue._worth_waiting("tiny.Last") == worth
-    assert not queue._worth_waiting("tiny.Tiny")
+    assert queue.worth_waiting(None) == queue._worth_waiting("tiny.Last") == worth
+    assert not queue.worth_waiting("tiny.Tiny")
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cotrain.errors import DatabaseError, RunFolderError, StoreError, TrainingError
+from cotrain.tables import queue
 from cotrain.tables._datajoint import dj
 from cotrain.tables.runs import Attempt, Run, TrainedModel
 from cotrain.tables.store import load_model, store_weights, stored_files, verify_checkpoints

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 OLDEST = {"PostgreSQL": (15,), "MySQL": (8, 0, 13), "MariaDB": (10, 11)}
 REFUSED = ("password authentication failed", "no password supplied", "Access denied", "no pg_hba.conf entry")
+_one_at_a_time = threading.Lock()
 _warned: set[str] = set()  # servers of which this process has warned
 
 
@@ -41,10 +43,24 @@ class Connection(dj.Connection):
 
     def _build_connect_kwargs(self, use_tls: Any = None) -> dict[str, Any]:
         options: dict[str, Any] = super()._build_connect_kwargs(use_tls)
+        if self.settings.tls == "off":
+            options["use_tls"] = False  # DataJoint makes "where it can be" of False
         if self.adapter.backend == "postgresql" and self.settings.tls == "verify":
-            os.environ["PGSSLROOTCERT"] = self.settings.ca  # DataJoint hands no file on
             options["sslmode"] = "verify-full"
         return options
+
+    def connect(self) -> None:
+        """Connect, or connect again."""
+        if self.settings.tls != "verify":
+            super().connect()
+            return
+        with _one_at_a_time:  # DataJoint hands no file of certificates on to PostgreSQL's client
+            before = os.environ.get("PGSSLROOTCERT", "")
+            os.environ["PGSSLROOTCERT"] = self.settings.ca
+            try:
+                super().connect()
+            finally:
+                os.environ["PGSSLROOTCERT"] = before
 
 
 def open_connection(settings: DatabaseSettings) -> Connection:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +62,8 @@ def check(*, checkpoints: bool = True, progress: bool = False) -> list[Finding]:
     return found
 
 
-def _clock() -> Iterator[Finding]:
-    ahead = clock_skew(schema.connection)
+def _clock(*, now: Callable[[], float] = time.time) -> Iterator[Finding]:
+    ahead = clock_skew(schema.connection, now=now)
     if abs(ahead) > SKEW_SECONDS:
         side = "ahead of" if ahead > 0 else "behind"
         text = f"this machine's clock is {abs(ahead):.0f} s {side} the server's; set both by NTP"

@@ -70,6 +70,9 @@ def connect(*, home: Path | None = None, schema: str | None = None, create: bool
         return make(connection, settings)
     if found.absent:
         raise versions.absent(connection, settings.schema, settings.place)
+    if found.version < versions.SCHEMA_VERSION:
+        with declaring(connection):  # another process may be making or upgrading it at this moment
+            found = versions.look(connection, settings.schema)
     versions.require_present(found, settings.schema)
     bind(connection, settings, declare=False)
     return False

@@ -5,10 +5,12 @@ import uuid
 
 import pytest
 
+from cotrain.cli import main
 from cotrain.errors import DatabaseError
-from cotrain.tables import configs, runs
+from cotrain.tables import configs, runs, tags
 from cotrain.tables._datajoint import dj
 from cotrain.tables.connect import connect, disconnect, second_connection
+from cotrain.tables.upgrade import upgrade
 
 
 @pytest.fixture
@@ -120,25 +122,37 @@ def test_a_server_that_refuses_the_password(unconnected, server):
     assert "wrong" not in done.stderr
 
 
-def test_a_user_who_may_not_make_a_schema(lab):
+def test_a_user_who_may_not_make_a_schema(lab, monkeypatch, capsys):
     connection = configs.schema.connection
     if connection.adapter.backend != "postgresql":
         pytest.skip("asked of PostgreSQL alone")
     role = f"guest_{uuid.uuid4().hex[:8]}"
     connection.query(f"CREATE ROLE {role} LOGIN PASSWORD 'guest'")
-    try:
-        done = lab.cotrain("ls", DJ_USER=role, DJ_PASS="guest", COTRAIN_SCHEMA="forbidden")
-    finally:
-        connection.query(f"DROP ROLE {role}")
-    assert (done.returncode, done.stdout) == (1, "")
+    with monkeypatch.context() as patch:
+        for name, value in {"DJ_USER": role, "DJ_PASS": "guest", "COTRAIN_SCHEMA": "forbidden"}.items():
+            patch.setenv(name, value)
+        status = main(["db", "init"])
+    connect()
+    configs.schema.connection.query(f"DROP ROLE {role}")
+    assert status == 1
     assert re.fullmatch(
-        r"cotrain: The database refuses to make or to open the schema 'forbidden': .*permissions\..*\n", done.stderr
+        r"cotrain: The database refuses to make or to open the schema 'forbidden': .*permissions\..*\n",
+        capsys.readouterr().err,
     )
+
+
+def test_connecting_makes_and_changes_nothing_once_the_schema_is_there(lab):
+    """So that accounts without the right to can connect: a table that is missing stays so."""
+    tags.Note().drop_quick()
+    connect()
+    assert not tags.Note().is_declared
+    upgrade()
+    assert tags.Note().is_declared
 
 
 @pytest.mark.slow
 def test_a_new_schema_may_be_declared_by_several_at_once(lab, other):
-    processes = [lab.start("ls", COTRAIN_SCHEMA=other) for _ in range(3)]
+    processes = [lab.start("db", "init", COTRAIN_SCHEMA=other) for _ in range(3)]
     said = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], said
     assert {err for _, err in said} == {""}

@@ -65,7 +65,10 @@ def test_datajoints_own_variable_of_tls(value, tls, file, monkeypatch):
         ("[database]\nport = '1'", r"\[database\] port must be a whole number, found '1'\."),
         ("[database]\nhost = 1", r"\[database\] host must be text in quotes, found 1\."),
         ("[database]\nport = 70000", r"\[database\] port must be a port's number, 1 to 65535, found 70000\."),
-        ("[database]\nbackend = 'postgres'", r"\[database\] backend must be .*'postgres'\. Did you mean 'postgresql'\?"),
+        (
+            "[database]\nbackend = 'postgres'",
+            r"\[database\] backend must be .*'postgres'\. Did you mean 'postgresql'\?",
+        ),
         ("[database]\ntls = 'verfy'", r"\[database\] tls must be one of .*'verfy'\. Did you mean 'verify'\?"),
         ("[database]\ntls = 'verify'", r"TLS that verifies needs a file of certificates.*: none is named\."),
         ("[database]\ntls = 'verify'\nca = 'no.pem'", r"\[database\] ca names no\.pem, which is no file\."),
@@ -98,9 +101,8 @@ def test_two_passwords(file, monkeypatch, tmp_path):
     monkeypatch.setenv("DJ_PASS_FILE", "secret")
     assert database_settings().password == "from a file"
     monkeypatch.setenv("DJ_PASS", "word")
-    with pytest.raises(ConfigError, match="^Both DJ_PASS and DJ_PASS_FILE are set") as told:
+    with pytest.raises(ConfigError, match=r"^Both DJ_PASS and DJ_PASS_FILE are set"):
         database_settings()
-    assert "word?" not in str(told.value).replace("password", "")
 
 
 def test_a_schemas_name(file):

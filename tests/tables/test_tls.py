@@ -140,7 +140,7 @@ def test_a_server_with_a_certificate(serve, place):
     assert connected(settings, tls="verify", ca=str(right[0]))
     with pytest.raises(DatabaseError, match=r"^No encrypted connection to 127\.0\.0\.1:\d+: .*certificate.*'verify'"):
         connected(settings, tls="verify", ca=str(other[0]))
-    with pytest.raises(DatabaseError, match="refuses the account 'lab'.*password") as told:
+    with pytest.raises(DatabaseError, match=r"refuses the account 'lab'.*password") as told:
         connected(settings, tls="require", password="wrong-secret")
     assert "wrong-secret" not in str(told.value)
 

@@ -57,8 +57,8 @@ def drop_column(table, column):
     connection = configs.schema.connection
     if connection.adapter.backend == "mysql":
         found = query(
-            "SELECT constraint_name FROM information_schema.key_column_usage WHERE table_schema = %s AND table_name = %s "
-            "AND column_name = %s AND referenced_table_name IS NOT NULL",
+            "SELECT constraint_name FROM information_schema.key_column_usage "
+            "WHERE table_schema = %s AND table_name = %s AND column_name = %s AND referenced_table_name IS NOT NULL",
             *(configs.schema.database, table.table_name, column),
         ).fetchall()
         for (name,) in found:
@@ -81,7 +81,8 @@ def test_an_older_schema_is_refused_and_upgraded(fresh, lab, capsys):
     wanted = layout()
     make_older()
     with pytest.raises(
-        DatabaseError, match=rf"^The schema '{fresh}' has version 0, and .* needs version {SCHEMA_VERSION}\. `cotrain db"
+        DatabaseError,
+        match=rf"^The schema '{fresh}' has version 0, and .* needs version {SCHEMA_VERSION}\. `cotrain db",
     ):
         connect()
     lines = [

@@ -132,11 +132,11 @@ def _check_make(connection: Connection, settings: DatabaseSettings) -> None:
     if version < OLDEST[make] and make != "MariaDB":
         connection.close()
         raise DatabaseError(f"The server at {settings.place} is {make} {told}; cotrain needs {oldest} or newer.")
-    if make == "MariaDB" and settings.place not in _warned:
+    if make == "MariaDB" and settings.place not in _warned and os.environ.get("COTRAIN_MARIADB") != "ok":
         _warned.add(settings.place)
         log.warning(
             "The server at %s is MariaDB %s, which DataJoint does not support; cotrain's own tests pass on %s. "
-            "For years of data choose PostgreSQL or MySQL 8.",
+            "For years of data choose PostgreSQL or MySQL 8. COTRAIN_MARIADB=ok silences this.",
             settings.place,
             told,
             oldest,

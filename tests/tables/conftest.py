@@ -112,7 +112,7 @@ def unconnected(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory
     sys.modules["cotrain_recipe_tiny"].write_data(home)
     schema = f"test_{uuid.uuid4().hex[:12]}"
     settings = {"COTRAIN_HOME": str(home), "COTRAIN_DATA": str(home), "COTRAIN_SCHEMA": schema, **server}
-    settings |= {"OMP_NUM_THREADS": "1"}
+    settings |= {"OMP_NUM_THREADS": "1", "COTRAIN_MARIADB": "ok"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)

@@ -64,6 +64,7 @@ def test_a_server_that_is_too_old(settings, monkeypatch):
 def test_mariadb_warns_once_in_a_process(settings, monkeypatch, caplog):
     make, _ = make_and_version(configs.schema.connection)
     monkeypatch.setattr(server, "_warned", set())
+    monkeypatch.delenv("COTRAIN_MARIADB")
     for _ in range(2):
         second_connection().close()
     assert len(caplog.records) == (make == "MariaDB")

@@ -8,6 +8,7 @@ Nothing here enters an experiment's key: two machines may keep the same data in 
 | runs, checkpoints, embedded database | `COTRAIN_HOME` | `home` | `./cotrain_home` |
 | decoded images, for any number of runs | `COTRAIN_CACHE` | `cache` | `cache/` in the home folder |
 | packages whose builders may be imported | `COTRAIN_BUILDERS` (commas) | `builders` (list) | `cotrain` alone |
+| the lab's database | see `cotrain.tables.settings` | table `[database]` | the embedded one |
 
 `cotrain.toml` is read from the current folder, or from the file that `COTRAIN_SETTINGS` names.
 """
@@ -21,7 +22,7 @@ from typing import Any
 
 from cotrain.errors import ConfigError, did_you_mean
 
-KNOWN = ("builders", "cache", "data", "home")
+KNOWN = ("builders", "cache", "data", "database", "home")
 
 
 def data_folder() -> Path:
@@ -47,6 +48,11 @@ def allowed_packages() -> tuple[str, ...]:
     return ("cotrain", *(name.strip() for name in more if name.strip()))
 
 
+def database_table() -> tuple[str, dict[str, Any]]:
+    """The file of settings, and its table `[database]`, empty where it has none."""
+    return os.environ.get("COTRAIN_SETTINGS", "cotrain.toml"), _file().get("database", {})
+
+
 def _file() -> dict[str, Any]:
     path = Path(os.environ.get("COTRAIN_SETTINGS", "cotrain.toml"))
     if not path.is_file():
@@ -60,6 +66,10 @@ def _file() -> dict[str, Any]:
     for name, value in content.items():
         if name not in KNOWN:
             raise ConfigError(f"{path}: unknown setting {name!r}.{did_you_mean(name, KNOWN)}")
+        if name == "database":
+            if not isinstance(value, dict):
+                raise ConfigError(f"{path}: database must be a table, written as [database], found {value!r}.")
+            continue
         wanted = list if name == "builders" else str
         if not isinstance(value, wanted) or not all(isinstance(part, str) for part in value):
             kind = "a list of package names" if wanted is list else "text in quotes"

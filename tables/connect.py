@@ -1,22 +1,25 @@
-"""Connect to the lab's database: the embedded one, or the server that DataJoint's settings name."""
+"""Connect to the lab's database: the embedded one, or the server that the settings name."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cotrain.errors import DatabaseError, DatabaseUnavailableError
+from cotrain.errors import DatabaseError
 from cotrain.settings import home_folder
 from cotrain.tables import configs, evaluations, runs, tags  # noqa: F401 each declares its tables
+from cotrain.tables import version as versions
 from cotrain.tables._datajoint import dj
 from cotrain.tables.embedded import EmbeddedPostgres
+from cotrain.tables.server import Connection, open_connection, quiet, rights_told
+from cotrain.tables.settings import DatabaseSettings, database_settings
 
 log = logging.getLogger(__name__)
 
@@ -43,46 +46,93 @@ def embedded(home: Path | None = None) -> EmbeddedPostgres:
     return database
 
 
-def connect(*, home: Path | None = None, schema: str | None = None) -> None:
-    """Connect, and declare what is not yet declared.
+def connect(*, home: Path | None = None, schema: str | None = None, create: bool | None = None) -> bool:
+    """Connect to the database that the settings name (`cotrain.tables.settings`), else to the embedded one.
 
-    The database is the server that `DJ_HOST` (with `DJ_USER`, `DJ_PASS`, `DJ_BACKEND` ...) names, else the embedded
-    one, which is started where it does not run.
+    The embedded server is started where it does not run. Once the schema is there, connecting makes and changes
+    nothing in it, so that accounts without the right to do so can work.
 
     Args:
         home: Folder of runs, checkpoints and the embedded database; default: the setting (`cotrain.settings`).
-        schema: Name of the schema; default: `COTRAIN_SCHEMA`, else `cotrain`.
+        schema: Name of the schema; default: the setting, else `cotrain`.
+        create: Whether to make a schema that is not there; default: in the embedded database alone.
+
+    Returns:
+        Whether the schema was made just now.
 
     Raises:
         DatabaseUnavailableError: No database answers there.
-        DatabaseError: It refuses, or the schema's name is not allowed.
+        DatabaseError: It refuses, or the schema is not there, or of another version.
     """
-    name = schema or os.environ.get("COTRAIN_SCHEMA", "cotrain")
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
-        raise DatabaseError(f"A schema's name is small letters, digits and '_', found {name!r}.")
+    settings, connection = attach(home=home, schema=schema)
+    found = versions.look(connection, settings.schema)
+    if found.absent and (create or (create is None and settings.embedded)):
+        return make(connection, settings)
+    if found.absent:
+        raise versions.absent(connection, settings.schema, settings.place)
+    if found.version < versions.SCHEMA_VERSION:
+        with declaring(connection):  # another process may be making or upgrading it at this moment
+            found = versions.look(connection, settings.schema)
+    versions.require_present(found, settings.schema)
+    bind(connection, settings, declare=False)
+    return False
+
+
+def attach(*, home: Path | None = None, schema: str | None = None) -> tuple[DatabaseSettings, Connection]:
+    """A new connection, with no regard to what is in the database."""
+    settings = database_settings(schema=schema)
     folder = (home or home_folder()).resolve()
     disconnect()
-    _set_up(folder)
+    if not settings.host:
+        server = embedded(folder).start()
+        settings = replace(
+            settings,
+            backend="postgresql",
+            host=server.host,
+            port=server.port,
+            user=server.user,
+            password=server.password,
+            name=server.database,
+            embedded=True,
+            tls="off",  # loopback; the embedded server has none
+        )
+    _set_up(folder, settings)
+    connection = open_connection(settings)
+    dj.instance._singleton_connection = connection  # of `dj.conn()`
+    return settings, connection
+
+
+def make(connection: Connection, settings: DatabaseSettings) -> bool:
+    """Make the schema with all its tables, unless another process has done so meanwhile."""
+    with declaring(connection):
+        found = versions.look(connection, settings.schema)
+        bind(connection, settings, declare=found.absent)
+        if found.absent:
+            versions.SchemaVersion.record()
+        else:
+            versions.require_present(found, settings.schema)
+    return found.absent
+
+
+def bind(connection: Connection, settings: DatabaseSettings, *, declare: bool) -> None:
+    """Lead the table classes to this schema; with `declare` its missing tables are made."""
+    classes = [table for table, _ in configs.schema.declare_list]
+    computed = [table for table in classes if issubclass(table, dj.Computed)]
+    # bound anew: DataJoint would keep to the connection, and the schema, of an earlier call
+    configs.schema.database = None
+    for table in computed:
+        table._jobs = None
     try:
-        with _quiet():
-            connection = dj.conn(reset=True)
-    except Exception as error:
-        raise DatabaseUnavailableError(
-            f"No database answers at {dj.config['database.host']}:{dj.config['database.port']}: "
-            f"{str(error).strip().splitlines()[0]}. Is the server running, and are DJ_HOST, DJ_USER and DJ_PASS right?"
-        ) from None
-    try:
-        with _declaring(connection):
-            # bound anew: DataJoint would keep to the connection, and the schema, of an earlier call
-            computed: tuple[Any, ...] = (runs.TrainedModel, *evaluations.TABLES.values())
-            configs.schema.database = None
-            for table in computed:
-                table._jobs = None
-            configs.schema.activate(name, connection=connection)
-            # declared lazily otherwise, and two workers that do so at once collide
-            assert all(table.jobs is not None for table in computed)
+        with quiet(), rights_told(settings):
+            configs.schema.activate(
+                settings.schema, connection=connection, create_schema=declare, create_tables=declare
+            )
+            if declare:  # made at their first use otherwise, and two workers that do so at once collide
+                assert all(table.jobs is not None for table in computed)
     except dj.DataJointError as error:
-        raise DatabaseError(f"The database refuses to make or to open the schema {name!r}: {error}") from None
+        raise DatabaseError(
+            f"The database refuses to make or to open the schema {settings.schema!r}: {error}"
+        ) from None
 
 
 def disconnect() -> None:
@@ -92,50 +142,38 @@ def disconnect() -> None:
         configs.schema.connection.close()
 
 
-def connect_again(connection: Any) -> None:
+def connect_again(connection: Connection) -> None:
     """Connect anew after the connection was lost; an embedded database that has ended is started."""
-    settings = dj.config
-    if not os.environ.get("DJ_HOST"):
-        _set_up(Path(OWN_STORE["location"]).parent)
+    connection.settings = _present(connection.settings)
     connection.conn_info |= {
-        "host": settings["database.host"],
-        "port": settings["database.port"],
-        "passwd": settings["database.password"],
+        "host": connection.settings.host,
+        "port": connection.settings.port,
+        "passwd": connection.settings.password,
     }
     with contextlib.suppress(Exception):
         connection.close()
     connection._in_transaction = False  # it ended with the old connection
-    with _quiet():
+    with quiet():
         connection.connect()
 
 
-def second_connection() -> Any:
+def second_connection() -> Connection:
     """A connection of its own to the same database, for another thread."""
-    setting = dj.config
-    with _quiet():
-        return dj.Connection(
-            setting["database.host"],
-            setting["database.user"],
-            setting["database.password"],
-            setting["database.port"],
-            setting["database.use_tls"],
-            backend=setting["database.backend"],
-        )
+    return open_connection(_present(configs.schema.connection.settings))
 
 
-def _set_up(home: Path) -> None:
-    if not os.environ.get("DJ_HOST"):
-        server = embedded(home).start()
-        settings = {
-            "backend": "postgresql",
-            "host": server.host,
-            "port": server.port,
-            "user": server.user,
-            "password": server.password,
-            "use_tls": False,  # loopback; the embedded server has no TLS
-        }
-        for setting, value in settings.items():
-            dj.config[f"database.{setting}"] = value
+def _present(settings: DatabaseSettings) -> DatabaseSettings:
+    """The settings as they are now: an embedded database may have been started anew, and is started here."""
+    if not settings.embedded:
+        return settings
+    server = embedded(Path(OWN_STORE["location"]).parent).start()
+    return replace(settings, host=server.host, port=server.port, password=server.password)
+
+
+def _set_up(home: Path, settings: DatabaseSettings) -> None:
+    # what DataJoint's own tools in this process will use
+    for setting in ("backend", "host", "port", "user", "password"):
+        dj.config[f"database.{setting}"] = getattr(settings, setting)
     store = home / "store"
     store.mkdir(parents=True, exist_ok=True)
     dj.config["safemode"] = False
@@ -152,26 +190,16 @@ def _not_of_populate(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def _declaring(connection: Any) -> Iterator[None]:
+def declaring(connection: Any) -> Iterator[None]:
     """One process declares at a time: DataJoint's declarations are not safe against each other."""
     postgres = connection.adapter.backend == "postgresql"
     lock = str(DECLARATION_LOCK) if postgres else "'cotrain_declaration', 120"
-    connection.query(f"SELECT {'pg_advisory_lock' if postgres else 'GET_LOCK'}({lock})")
+    got = connection.query(f"SELECT {'pg_advisory_lock' if postgres else 'GET_LOCK'}({lock})").fetchone()[0]
+    if not postgres and got != 1:
+        raise DatabaseError("Another process has been making or upgrading the schema for two minutes. Try again later.")
     try:
-        with _quiet():
+        with quiet():
             yield
     finally:
         lock = str(DECLARATION_LOCK) if postgres else "'cotrain_declaration'"
         connection.query(f"SELECT {'pg_advisory_unlock' if postgres else 'RELEASE_LOCK'}({lock})")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """DataJoint warns of its own definition of the jobs table, and at each connection."""
-    logger = logging.getLogger("datajoint")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

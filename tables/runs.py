@@ -105,7 +105,7 @@ class Provenance(dj.Manual):
     platform : varchar(128)
     image = '' : varchar(255)           # container image, from COTRAIN_IMAGE
     packages : json                     # {distribution: version}
-    environment : json                  # hardware, drivers, flags of torch and variables that change numbers
+    environment = null : json           # hardware, drivers, flags of torch and variables that change numbers
     repositories : json                 # {folder: commit, dirty, of ...}: of cotrain, the recipe, builders
     changes = null : <blob>             # {folder: its uncommitted changes as a patch}, secrets masked
     """
@@ -151,7 +151,7 @@ class Attempt(dj.Manual):
     ---
     -> Provenance
     status : varchar(12)                # running, done, failed, interrupted, or lost (its worker fell silent)
-    worker : varchar(32)                # name of the worker, drawn at random when it started
+    worker = '' : varchar(32)           # name of the worker, drawn at random when it started
     host : varchar(64)
     pid : int32
     device : varchar(128)               # cpu, or the GPU's name

@@ -77,7 +77,7 @@ def test_no_toml(content, folder):
     ("content", "text"),
     [
         ("dta = 'a'", r"unknown setting 'dta'\. Did you mean 'data'\?"),
-        ("[database]\nhost = 'a'", r"unknown setting 'database'\."),
+        ("[databases]\nhost = 'a'", r"unknown setting 'databases'\."),
         ("data = 3", "data must be text in quotes, found 3"),
         ("home = ['a']", r"home must be text in quotes, found \['a'\]"),
         ("builders = 'mylab'", "builders must be a list of package names, found 'mylab'"),

@@ -107,22 +107,15 @@ def server(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def unconnected(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A lab with data and a server, to which nobody has connected."""
-    from cotrain.tables._datajoint import dj
-
     home = tmp_path_factory.mktemp("lab")
     find_recipe(f"{TINY}:Tiny")
     sys.modules["cotrain_recipe_tiny"].write_data(home)
     schema = f"test_{uuid.uuid4().hex[:12]}"
     settings = {"COTRAIN_HOME": str(home), "COTRAIN_DATA": str(home), "COTRAIN_SCHEMA": schema, **server}
-    settings |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:MariaDB is not officially supported:UserWarning"}
+    settings |= {"OMP_NUM_THREADS": "1", "COTRAIN_MARIADB": "ok"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        # datajoint read the environment when it was imported
-        for setting in ("host", "port", "user", "pass", "backend", "use_tls"):
-            value = server[f"DJ_{setting.upper()}"]
-            kind = {"port": int, "use_tls": lambda text: text == "true"}.get(setting, str)
-            patch.setitem(dj.config, f"database.{'password' if setting == 'pass' else setting}", kind(value))
         lab = Lab(home, schema, dict(os.environ))
         yield lab
         for process in lab.started:
@@ -137,7 +130,7 @@ def lab(unconnected: Lab) -> Iterator[Lab]:
     from cotrain.tables import configs
     from cotrain.tables.connect import connect, disconnect
 
-    connect()
+    connect(create=True)
     yield unconnected
     connect()  # whatever the tests did to the connection
     configs.schema.drop()

@@ -14,7 +14,6 @@ from PIL import Image
 from cotrain import Experiment
 from cotrain.cli import main
 from cotrain.tables import queries
-from cotrain.tables._datajoint import dj
 from cotrain.tables.connect import connect, embedded
 from cotrain.tables.runs import Attempt, EpochScore, RecipeRun, Run, TrainedModel
 
@@ -243,8 +242,8 @@ def test_report_before_anything_is_finished(failing, command):
 )
 def test_every_command_says_that_the_database_is_down(arguments, lab, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setitem(dj.config, "database.port", 1)
-        patch.setitem(dj.config, "database.host", "127.0.0.1")
+        patch.setenv("DJ_PORT", "1")
+        patch.setenv("DJ_HOST", "127.0.0.1")
         assert main(arguments) == 1
     out, err = capsys.readouterr()
     assert out == ""

@@ -11,6 +11,7 @@ from cotrain.tables._datajoint import dj
 from cotrain.tables.connect import connect
 from cotrain.tables.restore import in_order, restore, with_order
 from cotrain.tables.runs import Attempt, ParentRun, Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.upgrade import upgrade
 from cotrain.tables.worker import work
 from cotrain.training import RunFolder, load
 from cotrain.training import run as run_in_folder
@@ -201,7 +202,7 @@ def test_a_run_that_is_nowhere_is_a_failure_that_names_it(empty):
 def test_a_schema_of_before_gets_the_table(empty):
     ParentRun().drop_quick()
     assert not ParentRun().is_declared
-    connect()
+    upgrade()
     assert ParentRun().is_declared
     assert empty.enqueue("Last").needed == 4
 

@@ -13,18 +13,9 @@ SERVERS = {
     "MariaDB or MySQL": {"DJ_PORT": "3306", "DJ_USER": "root", "DJ_BACKEND": "mysql"},
 }
 HERE = Path(__file__).parent
-FILES = [str(HERE / f"test_{name}.py") for name in ("configs", "runs", "queue", "parents", "workers", "gc")]
-# DataJoint warns at each connection to a MariaDB
-OPTIONS = [
-    "-q",
-    "-x",
-    "-m",
-    "not slow",
-    "-p",
-    "no:cacheprovider",
-    "-W",
-    "ignore:MariaDB is not officially supported:UserWarning",
-]
+NAMES = ("configs", "runs", "queue", "claims", "parents", "workers", "gc", "accounts", "upgrade")
+FILES = [str(HERE / f"test_{name}.py") for name in NAMES]
+OPTIONS = ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider"]
 
 
 def refusal(settings):

@@ -89,7 +89,11 @@ def test_an_overview_of_nothing_is_empty(asked):
     [
         (None, None, "not queued"),
         (None, "pending", "queued"),
-        (None, "reserved", "reserved"),
+        (None, "reserved", "running"),
+        (None, "error", "failed"),
+        ("silent", "reserved", "lost"),
+        ("lost", None, "lost"),
+        ("lost", "pending", "queued"),
         ("running", "reserved", "running"),
         ("running", "pending", "queued"),
         ("interrupted", "pending", "queued"),
@@ -103,8 +107,10 @@ def test_each_state_has_its_word(attempt, job, state, asked):
     (TrainedModel.jobs & key).delete_quick()
     if attempt:
         some = (Attempt() & key_of(asked, "Tiny", "together")).fetch1()
+        del some["heartbeat"]  # now
         Attempt.insert1({**some, **key, "attempt": 1, "status": "done"})
-        Attempt.insert1({**some, **key, "attempt": 2, "status": attempt, "epoch": 1})
+        silent = {"status": "running", "heartbeat": "2026-01-01"} if attempt == "silent" else {}
+        Attempt.insert1({**some, **key, "attempt": 2, "status": attempt, "epoch": 1, **silent})
     if job:
         TrainedModel.jobs.insert1({**key, "status": job, "priority": 5})
     row = queries.overview(queries.runs() & key).iloc[0]

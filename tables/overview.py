@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 USUAL = ("label", "seed", "state", "epoch", "best", "monitored")
 BESIDES = ("recipe", "tags", "added", "attempt", "worker", "host", "device", "started", "finished", "seconds", "commit")
 COLUMNS = (*USUAL, *BESIDES, "error")
-_OF_ATTEMPTS = {"attempt", "worker", "host", "device", "started", "finished", "error"}
 
 
 def overview(selection: Any, *, columns: Sequence[str] | None = None) -> pd.DataFrame:

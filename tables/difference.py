@@ -34,7 +34,7 @@ def config_differences(runs: Sequence[str]) -> pd.DataFrame:
             path: text or "''" for part, held in parts.items() for path, _, text in leaves(held.record(), part)
         }
         values[run]["seed"] = str(experiment.seed)
-    table = pd.DataFrame(values).fillna(NOTHING)
+    table = pd.DataFrame(values, dtype=object).fillna(NOTHING)
     return table[table.nunique(axis=1) > 1]
 
 
@@ -71,5 +71,5 @@ def code_differences(runs: Sequence[str], *, packages: bool = False) -> pd.DataF
             values[run] |= {"cotrain": attempt["cotrain_version"], "python": attempt["python_version"]}
             values[run] |= {"image": attempt["image"], "device": attempt["device"]}
             values[run] |= attempt["packages"] if packages else {}
-    table = pd.DataFrame(values).fillna(NOTHING)
+    table = pd.DataFrame(values, dtype=object).fillna(NOTHING)
     return table[table.nunique(axis=1) > 1]

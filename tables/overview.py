@@ -115,20 +115,15 @@ def _chosen(table: pd.DataFrame, keys: Any, columns: Sequence[str]) -> pd.DataFr
             for place, path in places:
                 name = column if len(places) == 1 else f"{place.part}.{path}".replace("dataset.", "data.", 1)
                 found[name] = parts[place.primary_key[0]].map(values_at(place, path))
-        elif len(scores := _scores(keys, column)):
-            found[column] = scores
+        elif TrainedModel.Score() & (named := parse_score(f"{column} > 0").columns()):
+            scores = frame(TrainedModel.Score() & keys & named, "run_key", "value")
+            found[column] = scores.groupby("run_key").value.mean()  # over tasks, where none is named
         else:
             raise DatabaseError(
                 f"There is no column {column!r}: no config has such a value, and no run such a score. Known besides: "
                 f"{', '.join(COLUMNS)}."
             )
     return pd.DataFrame(found, index=table.index)
-
-
-def _scores(keys: Any, text: str) -> pd.Series:
-    """A score as `parse_score` reads it, without the comparison; the mean over tasks where it names none."""
-    named = parse_score(f"{text} > 0").columns()
-    return frame(TrainedModel.Score() & keys & named, "run_key", "value").groupby("run_key").value.mean()
 
 
 def _commits(keys: Any) -> dict[str, str]:

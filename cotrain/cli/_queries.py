@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from cotrain.cli._commands import Commands, positive
@@ -110,7 +111,7 @@ def ls(options: argparse.Namespace) -> int:
         print(table.reset_index().to_json(orient="records", date_format="iso", indent=1))
     elif len(table):
         table.index = [key[:8] for key in table.index]
-        text = table.map(lambda held: " ".join(held.split()) if isinstance(held, str) else held)
+        text = table.map(lambda held: shorten(held, 100) if isinstance(held, str) else held)
         print(text.to_string(float_format="{:.3f}".format, na_rep="-"))
     else:
         print(" ".join(["No such runs.", *(unknown or ["`cotrain enqueue RECIPE` makes some."])]))

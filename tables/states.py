@@ -24,7 +24,7 @@ def states(selection: Any) -> pd.DataFrame:
     found = frame(keys, "run_key").set_index("run_key")
     found = found.join(last_attempts(keys))
     job_table = TrainedModel.jobs.restrict(keys, semantic_check=False)
-    jobs = frame(job_table, "run_key", "status").set_index("run_key").status
+    jobs: dict[str, str] = dict(frame(job_table, "run_key", "status").itertuples(index=False))
     waiting: dict[str, str] = {}
     for pair in (ParentRun.unfinished() & keys).to_dicts(order_by="run_key, parent_key"):
         waiting.setdefault(pair["run_key"], pair["parent_key"])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from cotrain.cli._commands import Commands, positive
 from cotrain.cli._connected import database
 from cotrain.cli._selection import add_conditions, conditions_of, selected
-from cotrain.cli._text import as_text
+from cotrain.cli._text import as_columns, as_text
 from cotrain.errors import CotrainError
 
 if TYPE_CHECKING:
@@ -111,8 +110,7 @@ def ls(options: argparse.Namespace) -> int:
         print(table.reset_index().to_json(orient="records", date_format="iso", indent=1))
     elif len(table):
         table.index = [key[:8] for key in table.index]
-        text = table.map(lambda held: shorten(held, 100) if isinstance(held, str) else held)
-        print(text.to_string(float_format="{:.3f}".format, na_rep="-"))
+        print(as_columns(table))
     else:
         print(" ".join(["No such runs.", *(unknown or ["`cotrain enqueue RECIPE` makes some."])]))
     return 0

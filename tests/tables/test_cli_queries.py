@@ -2,11 +2,7 @@
 
 import io
 import json
-import os
-import pty
 import re
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -248,44 +244,6 @@ def test_watch_of_a_run_that_is_trained(extra, command):
     assert re.fullmatch(start + r"[\d.]+ (s|min|h) left, on gpu7", line)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("terminal", [False, True])
-def test_watch_follows_a_worker(terminal, asked):
-    asked.enqueue("Long")
-    key = {"run_key": key_of(asked, "Long", "long")}
-    watcher, ours = None, None
-    try:
-        if terminal:
-            ours, theirs = pty.openpty()
-            code = "import sys; from cotrain.cli import main; sys.exit(main())"
-            watcher = subprocess.Popen(
-                [sys.executable, "-c", code, "watch", "long"], stdout=theirs, env=asked.environment, cwd=asked.home
-            )
-            asked.started.append(watcher)
-            os.close(theirs)
-        else:
-            watcher = asked.start("watch", "long")
-        assert asked.cotrain("work", "--recipe", "Long").returncode == 0
-        if terminal:
-            said = b""
-            while True:
-                try:
-                    said += os.read(ours, 65536)
-                except OSError:  # the other end is closed
-                    break
-            text = said.decode().replace("\r\n", "\n")
-            assert "\x1b[H\x1b[J" in text
-        else:
-            text = watcher.communicate(timeout=60)[0]
-        assert watcher.wait(timeout=60) == 0
-        assert text.rstrip().endswith("1 done")
-    finally:
-        if ours is not None:
-            os.close(ours)
-        (Run() & key).delete()
-        (TrainedModel.jobs & key).delete_quick()
-
-
 # --- export ---
 
 
@@ -432,31 +390,3 @@ def test_rm_of_nothing(asked, command):
     )
     assert command("rm", "--where", "epochs=99", "--yes") == (0, "No such runs.\n", "")
     assert queue.Enqueued(0, 2, 0) == asked.enqueue("Tiny")
-
-
-# --- in Python ---
-
-
-def test_runs_and_scores_in_python(asked):
-    assert len(Run.where(lr=2e-3, epochs=2)) == 2
-    assert len(Run.where(**{"mixing.ratios@1.cells": 1, "seed": 0})) == 2
-    long = queries.scores(queries.runs())
-    assert list(long.columns) == ["run_key", "label", "seed", "task", "session", "split", "metric", "value"]
-    assert set(long.split) == {"test"}
-    wide = queries.scores(queries.runs(), metric="accuracy", wide=True)
-    assert list(wide.columns) == ["accuracy"]
-    assert len(wide) == 2
-    wide = queries.scores(queries.runs(), split=None, task="cells", wide=True).reset_index()
-    held = (TrainedModel.Score() & {"task": "cells", "session": "", "split": "test", "metric": "correlation"}).fetch1()
-    assert wide["test correlation"].item() == held["value"]
-
-
-def test_learning_curves_in_python(asked):
-    runs = queries.runs(recipe="tiny.Tiny")
-    long = queries.epoch_scores(runs, task="stripes", metric="accuracy")
-    assert len(long) == 6
-    assert set(long.split) == {"validation"}
-    wide = queries.epoch_scores(runs, task="stripes", metric="accuracy", wide=True)
-    assert list(wide.index) == [0, 1, 2]
-    assert set(wide.columns) == {row["run_key"] for row in runs.proj().to_dicts()}
-    assert len(queries.epoch_scores(queries.runs() & {"run_key": key_of(asked, "Again", "longer")})) == 0

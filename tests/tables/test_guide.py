@@ -12,7 +12,7 @@ import pytest
 
 from cotrain.recipe import find_recipe
 from cotrain.tables import queue
-from cotrain.tables.runs import Run, TrainedModel
+from cotrain.tables.runs import TrainedModel
 
 SCRIPT = Path(__file__).parents[2] / "docs" / "queries_lab.py"
 QUESTIONS = 10

@@ -208,3 +208,28 @@ def test_attempts_are_told_with_their_code(asked):
     assert "datajoint" in attempt["packages"]
     assert queries.attempts_of({"run_key": "0" * 32}) == []
     assert len(Run() & key) == 1
+
+
+def test_runs_and_scores_in_python(asked):
+    assert len(Run.where(lr=2e-3, epochs=2)) == 2
+    assert len(Run.where(**{"mixing.ratios@1.cells": 1, "seed": 0})) == 3
+    long = queries.scores(queries.runs())
+    assert list(long.columns) == ["run_key", "label", "seed", "task", "session", "split", "metric", "value"]
+    assert set(long.split) == {"test"}
+    wide = queries.scores(queries.runs(), metric="accuracy", wide=True)
+    assert list(wide.columns) == ["accuracy"]
+    assert len(wide) == 2
+    wide = queries.scores(queries.runs(), split=None, task="cells", wide=True).reset_index()
+    held = (TrainedModel.Score() & {"task": "cells", "session": "", "split": "test", "metric": "correlation"}).fetch1()
+    assert wide["test correlation"].item() == held["value"]
+
+
+def test_learning_curves_in_python(asked):
+    runs = queries.runs(recipe="tiny.Tiny")
+    long = queries.epoch_scores(runs, task="stripes", metric="accuracy")
+    assert len(long) == 6
+    assert set(long.split) == {"validation"}
+    wide = queries.epoch_scores(runs, task="stripes", metric="accuracy", wide=True)
+    assert list(wide.index) == [0, 1, 2]
+    assert set(wide.columns) == {row["run_key"] for row in runs.proj().to_dicts()}
+    assert len(queries.epoch_scores(queries.runs() & key_of(asked, "Again", "longer"))) == 0

@@ -13,7 +13,8 @@ SERVERS = {
     "MariaDB or MySQL": {"DJ_PORT": "3306", "DJ_USER": "root", "DJ_BACKEND": "mysql"},
 }
 HERE = Path(__file__).parent
-FILES = [str(HERE / f"test_{name}.py") for name in ("configs", "runs", "queue", "parents", "workers")]
+NAMES = ("configs", "paths", "runs", "queue", "parents", "workers", "cli_queries")
+FILES = [str(HERE / f"test_{name}.py") for name in NAMES]
 # DataJoint warns at each connection to a MariaDB
 OPTIONS = [
     "-q",

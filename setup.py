@@ -51,6 +51,9 @@ REFERENCES = ["neuralpredictors>=0.3", "rsatoolbox>=0.3.2"]
 # of the tasks' gradients; each release changes names
 WEIGHTING = ["torchjd>=0.18,<0.19"]
 
+# `cotrain export` to Parquet; CSV needs nothing
+PARQUET = ["pyarrow>=16.1"]  # first release for numpy 2
+
 setup(
     name="cotrain",
     version=VERSION,
@@ -64,6 +67,11 @@ setup(
     package_dir={"cotrain": "cotrain", "cotrain.tables": "tables", "cotrain.recipes": "recipes"},
     package_data={"cotrain": ["py.typed"]},
     install_requires=DEPENDENCIES,
-    extras_require={"dev": [*DEVELOPMENT, *WEIGHTING], "references": REFERENCES, "weighting": WEIGHTING},
+    extras_require={
+        "dev": [*DEVELOPMENT, *PARQUET, *WEIGHTING],
+        "parquet": PARQUET,
+        "references": REFERENCES,
+        "weighting": WEIGHTING,
+    },
     entry_points={"console_scripts": ["cotrain=cotrain.cli:main"]},
 )

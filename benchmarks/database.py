@@ -188,6 +188,11 @@ def hours() -> object:
     return dj.U("device").aggr(finished, hours="SUM(seconds) / 3600", n="COUNT(*)").to_dicts()
 
 
+def told(name: str, taken: float, limit: float = float("inf")) -> None:
+    """One row of the table, in milliseconds."""
+    print(f"{name:57} {taken:10.1f}" + (f"{limit:10.0f}{taken / limit:10.2f}" if limit < float("inf") else ""))
+
+
 def listed(*arguments: str) -> None:
     """`cotrain ls` in this process, connecting and writing included."""
     with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -229,14 +234,14 @@ with tempfile.TemporaryDirectory() as folder:
         for epoch in range(200):
             scores = [Score(epoch, task, "", split, METRIC[task], 0.5) for task, split in SCORES]
             times.append(seconds(lambda epoch=epoch, scores=scores: sink.epoch(epoch, scores, 1.0)))
-    print(f"\n{'what':45}   median ms  limit ms")
-    print(f"{'writing the 6 scores of an epoch':45} {1000 * statistics.median(times):11.1f} {10:9}")
+    print(f"\n{'what':58} median ms  limit ms     ratio")
+    told("writing the 6 scores of an epoch", 1000 * statistics.median(times), 10)
     for name, limit, ask in questions():
         ask()
         taken = 1000 * statistics.median(seconds(ask) for _ in range(ROUNDS))
-        print(f"{name:45} {taken:11.1f} {limit if limit < float('inf') else '':>9}")
+        told(name, taken, limit)
     for arguments in ((), ("--where", "lr=1e-3", "--where", "mixing.ratios@1.v4=2"), ("--limit", "20")):
         taken = 1000 * statistics.median(seconds(lambda arguments=arguments: listed(*arguments)) for _ in range(3))
-        print(f"{' '.join(('cotrain ls', *arguments)):45} {taken:11.1f}")
+        told(" ".join(("cotrain ls", *arguments)), taken)
     print(f"load {os.getloadavg()[0]:.1f}")
     embedded(home).stop()

@@ -5,6 +5,7 @@ import pytest
 
 from cotrain.errors import DatabaseError
 from cotrain.tables import queries
+from cotrain.tables.removal import remove
 from cotrain.tables.runs import Attempt, EpochScore, Run, TrainedModel
 from cotrain.training import load
 
@@ -233,3 +234,19 @@ def test_learning_curves_in_python(asked):
     assert list(wide.index) == [0, 1, 2]
     assert set(wide.columns) == {row["run_key"] for row in runs.proj().to_dicts()}
     assert len(queries.epoch_scores(queries.runs() & key_of(asked, "Again", "longer"))) == 0
+
+
+def test_all_runs_stay_where_one_of_them_is_trained(asked):
+    keys = [experiment.key() for experiment in asked.recipe("Six")().expand()]
+    one = {"run_key": keys[0]}
+    some = (Attempt() & key_of(asked, "Tiny", "together")).fetch1()
+    del some["heartbeat"]
+    Attempt.insert1({**some, **one, "status": "running"})
+    before = len(TrainedModel.jobs)
+    try:
+        with pytest.raises(DatabaseError, match=rf"^1 of these runs are being trained: {keys[0][:8]}\. Stop their"):
+            remove(keys)
+        assert len(Run() & [{"run_key": key} for key in keys]) == 6
+        assert len(TrainedModel.jobs) == before
+    finally:
+        (Attempt() & one).delete()

@@ -57,6 +57,9 @@ S3 = ["s3fs>=2023.1.0"]  # as DataJoint asks; each release wants the fsspec of i
 # an S3 server for tests: 255 MB, so not among the tools of development
 S3_TESTS = [*S3, "moto[server]>=5"]
 
+# `cotrain export` to Parquet; CSV needs nothing
+PARQUET = ["pyarrow>=16.1"]  # first release for numpy 2
+
 setup(
     name="cotrain",
     version=VERSION,
@@ -71,7 +74,8 @@ setup(
     package_data={"cotrain": ["py.typed"]},
     install_requires=DEPENDENCIES,
     extras_require={
-        "dev": [*DEVELOPMENT, *WEIGHTING],
+        "dev": [*DEVELOPMENT, *PARQUET, *WEIGHTING],
+        "parquet": PARQUET,
         "references": REFERENCES,
         "weighting": WEIGHTING,
         "s3": S3,

@@ -17,6 +17,7 @@ from cotrain.tables import version
 from cotrain.tables.configs import leaves, schema
 from cotrain.tables.runs import PARTS, Attempt, Run, TrainedModel
 from cotrain.tables.server import clock_skew
+from cotrain.tables.store import verify_checkpoints
 from cotrain.tables.upgrade import differences
 
 SKEW_SECONDS = 5.0  # the reach of a heartbeat, which the server's clock stamps
@@ -37,11 +38,12 @@ class Finding:
         return f"{'warning: ' * self.warning}{self.where}: {self.text}"
 
 
-def check(*, checkpoints: bool = True, progress: bool = False) -> list[Finding]:
+def check(*, checkpoints: bool = True, full: bool = False, progress: bool = False) -> list[Finding]:
     """Everything that is wrong in the database that is connected.
 
     Args:
-        checkpoints: Also look whether the file of each checkpoint can be opened.
+        checkpoints: Also look whether the file of each checkpoint is in the store, with its size.
+        full: Read these files as well, and compare their checksums.
         progress: Show a bar while it takes long.
     """
 
@@ -58,7 +60,7 @@ def check(*, checkpoints: bool = True, progress: bool = False) -> list[Finding]:
     found += _runs(bar(Run().to_dicts(), "runs"), read)
     found += _queue()
     if checkpoints:
-        found += _checkpoints(bar(TrainedModel().keys(order_by="run_key"), "checkpoints"))
+        found += _checkpoints(full=full)
     return found
 
 
@@ -135,10 +137,7 @@ def _queue() -> Iterator[Finding]:
         yield Finding(f"Run {run}", f"it is finished, and stands in the queue as {jobs[run]!r}", warning=True)
 
 
-def _checkpoints(keys: Iterable[dict[str, Any]]) -> Iterator[Finding]:
-    for key in keys:
-        try:
-            with (TrainedModel() & key).fetch1("state").open(mode="rb"):
-                pass
-        except Exception as error:  # each kind of store has errors of its own
-            yield Finding(f"Run {key['run_key']}", f"the file of its checkpoint cannot be opened: {error}")
+def _checkpoints(*, full: bool) -> Iterator[Finding]:
+    for sentence in verify_checkpoints(full=full):
+        place, _, text = sentence.partition(": ")
+        yield Finding(place, text)

@@ -59,13 +59,14 @@ class _ConfigTable(dj.Manual):
     def where(cls, **values: Any) -> Any:
         """The rows whose config holds these values: `Trainer.where(**{"optimiser.lr": 1e-3})`.
 
-        Paths are those of `leaves`; a number matches whole numbers and floats alike.
+        Paths are those of `leaves`, or ends of them (`lr`); a number matches whole numbers and floats alike. A config
+        that was stored before one of its fields existed has the value that means the same.
         """
+        from cotrain.tables.paths import having
+
         found = cls()
         for path, value in values.items():
-            leaf = {"path": path, **leaf_columns(value)}
-            column = "num" if leaf["num"] is not None else "txt"
-            found = found & (cls.Attr() & {"path": path, column: leaf[column]}).proj()
+            found = found & having(cls, path, value)
         return found
 
 
@@ -74,12 +75,12 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None, str]
 
     Paths read as people would write them: `optimiser.lr`. Items of a list go by their `name` or `task`, or by the
     first value of a pair, where these tell them apart (`tasks.v4.tap`, `mixing.ratios@1.v4` from epoch 1), else by
-    position (`layers[0][1]`).
+    position (`layers[0][1]`). A list without items is the text `[]`.
     """
     if isinstance(value, dict):
         for name, held in value.items():
             yield from leaves(held, f"{path}.{name}" if path else name)
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple)) and value:
         names = [_item_name(item, position) for position, item in enumerate(value)]
         if len({name.casefold() for name in names}) < len(names):  # MySQL tells no V4 from v4
             names = [f"[{position}]" for position in range(len(value))]
@@ -87,7 +88,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, float | None, str]
             pair = isinstance(item, (list, tuple)) and name[0] in ".@"
             yield from leaves(item[1] if pair else item, path + name)
     else:
-        columns = leaf_columns(value)
+        columns = leaf_columns("[]" if isinstance(value, (list, tuple)) else value)
         if len(path) > PATH_LENGTH:
             path = f"{path[: PATH_LENGTH - 17]}~{content_key('cotrain-path/1', path)[:16]}"
         yield path, columns["num"], columns["txt"]

@@ -61,6 +61,16 @@ class Run(dj.Manual):
             )
         return experiment
 
+    @classmethod
+    def where(cls, **values: Any) -> Any:
+        """The runs with these config values, as a DataJoint query: `Run.where(lr=1e-3, **{"mixing.ratios@1.v4": 2})`.
+
+        `cotrain.tables.queries.runs` says what a path is, and knows more conditions.
+        """
+        from cotrain.tables.selection import runs
+
+        return runs(where=values)
+
 
 @schema
 class ParentRun(dj.Manual):

@@ -10,12 +10,17 @@ from collections.abc import Sequence
 
 from cotrain import __version__
 from cotrain.cli import _data as data
+from cotrain.cli import _diff as diff
 from cotrain.cli import _evaluate as evaluate
 from cotrain.cli import _experiments as experiments
+from cotrain.cli import _export as export
 from cotrain.cli import _queries as queries
 from cotrain.cli import _queue as queue
+from cotrain.cli import _removal as removal
 from cotrain.cli import _server as server
 from cotrain.cli import _store as store
+from cotrain.cli import _tags as tags
+from cotrain.cli import _watch as watch
 from cotrain.cli._commands import Command, Commands
 from cotrain.errors import CotrainError
 
@@ -58,6 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cotrain {__version__}")
     commands = Commands(parser, "cotrain")
-    for room in (experiments, queue, queries, evaluate, store, data, server):
+    for room in (experiments, queue, queries, diff, watch, export, removal, tags, evaluate, store, data, server):
         room.add_commands(commands)
     return parser

@@ -22,6 +22,7 @@ def add_commands(commands: Commands) -> None:
     added = group.add("check", check, "look through the whole database for what is wrong", "", "--no-checkpoints")
     no_files = "do not look whether the file of each checkpoint is there"
     added.add_argument("--no-checkpoints", action="store_true", help=no_files)
+    added.add_argument("--full", action="store_true", help="read the files of the store and compare their checksums")
 
     added = group.add("diagram", diagram, "draw the tables and how they refer to each other", "--out schema.png")
     kinds = "a picture (.png, .svg), or a text that wikis draw (.md)"
@@ -78,7 +79,7 @@ def check(options: argparse.Namespace) -> int:
     with database():
         from cotrain.tables.check import check
 
-        findings = check(checkpoints=not options.no_checkpoints, progress=sys.stderr.isatty())
+        findings = check(checkpoints=not options.no_checkpoints, full=options.full, progress=sys.stderr.isatty())
         for finding in findings:
             print(finding)
     wrong = sum(not finding.warning for finding in findings)

@@ -8,10 +8,11 @@ import pytest
 
 from cotrain.cli import main
 from cotrain.errors import DatabaseError
-from cotrain.tables import configs, queue
+from cotrain.tables import configs
 from cotrain.tables.accounts import Accounts, grants
 from cotrain.tables.connect import attach, connect, disconnect
 from cotrain.tables.runs import Attempt, EpochScore, Recipe, Run, Seed, TrainedModel
+from cotrain.tables.worker import work
 
 PASSWORD = "pa55-of-a-lab"
 TINY = Path(__file__).with_name("tiny.py")
@@ -70,7 +71,7 @@ def finished(accounts, unconnected, monkeypatch):
     connect()
     if not TrainedModel():
         unconnected.enqueue("Again")
-        assert queue.work(recipe="tiny.Again", max_runs=1) == (1, 0)
+        assert work(recipe="tiny.Again", max_runs=1) == (1, 0)
     return unconnected
 
 

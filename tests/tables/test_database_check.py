@@ -9,12 +9,13 @@ import pytest
 from cotrain.cli import main
 from cotrain.errors import DatabaseError
 from cotrain.tables import check as checking
-from cotrain.tables import configs, queue
+from cotrain.tables import configs
 from cotrain.tables.check import check
 from cotrain.tables.connect import connect
 from cotrain.tables.runs import Attempt, Run, TrainedModel
 from cotrain.tables.server import clock_skew
 from cotrain.tables.tags import Note
+from cotrain.tables.worker import work
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def one(lab):
     for table in (configs.Dataset, configs.Model, configs.Trainer):
         table().delete()
     lab.enqueue("Again")
-    assert queue.work(recipe="tiny.Again", max_runs=1) == (1, 0)
+    assert work(recipe="tiny.Again", max_runs=1) == (1, 0)
     return TrainedModel().keys()[0]
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from cotrain.errors import DatabaseError
 from cotrain.tables import queries
+from cotrain.tables.removal import remove
 from cotrain.tables.runs import Attempt, EpochScore, Run, TrainedModel
 from cotrain.training import load
 
@@ -89,7 +90,11 @@ def test_an_overview_of_nothing_is_empty(asked):
     [
         (None, None, "not queued"),
         (None, "pending", "queued"),
-        (None, "reserved", "reserved"),
+        (None, "reserved", "running"),
+        (None, "error", "failed"),
+        ("silent", "reserved", "lost"),
+        ("lost", None, "lost"),
+        ("lost", "pending", "queued"),
         ("running", "reserved", "running"),
         ("running", "pending", "queued"),
         ("interrupted", "pending", "queued"),
@@ -103,8 +108,10 @@ def test_each_state_has_its_word(attempt, job, state, asked):
     (TrainedModel.jobs & key).delete_quick()
     if attempt:
         some = (Attempt() & key_of(asked, "Tiny", "together")).fetch1()
+        del some["heartbeat"]  # now
         Attempt.insert1({**some, **key, "attempt": 1, "status": "done"})
-        Attempt.insert1({**some, **key, "attempt": 2, "status": attempt, "epoch": 1})
+        silent = {"status": "running", "heartbeat": "2026-01-01"} if attempt == "silent" else {}
+        Attempt.insert1({**some, **key, "attempt": 2, "status": attempt, "epoch": 1, **silent})
     if job:
         TrainedModel.jobs.insert1({**key, "status": job, "priority": 5})
     row = queries.overview(queries.runs() & key).iloc[0]
@@ -202,3 +209,44 @@ def test_attempts_are_told_with_their_code(asked):
     assert "datajoint" in attempt["packages"]
     assert queries.attempts_of({"run_key": "0" * 32}) == []
     assert len(Run() & key) == 1
+
+
+def test_runs_and_scores_in_python(asked):
+    assert len(Run.where(lr=2e-3, epochs=2)) == 2
+    assert len(Run.where(**{"mixing.ratios@1.cells": 1, "seed": 0})) == 3
+    long = queries.scores(queries.runs())
+    assert list(long.columns) == ["run_key", "label", "seed", "task", "session", "split", "metric", "value"]
+    assert set(long.split) == {"test"}
+    wide = queries.scores(queries.runs(), metric="accuracy", wide=True)
+    assert list(wide.columns) == ["accuracy"]
+    assert len(wide) == 2
+    wide = queries.scores(queries.runs(), split=None, task="cells", wide=True).reset_index()
+    held = (TrainedModel.Score() & {"task": "cells", "session": "", "split": "test", "metric": "correlation"}).fetch1()
+    assert wide["test correlation"].item() == held["value"]
+
+
+def test_learning_curves_in_python(asked):
+    runs = queries.runs(recipe="tiny.Tiny")
+    long = queries.epoch_scores(runs, task="stripes", metric="accuracy")
+    assert len(long) == 6
+    assert set(long.split) == {"validation"}
+    wide = queries.epoch_scores(runs, task="stripes", metric="accuracy", wide=True)
+    assert list(wide.index) == [0, 1, 2]
+    assert set(wide.columns) == {row["run_key"] for row in runs.proj().to_dicts()}
+    assert len(queries.epoch_scores(queries.runs() & key_of(asked, "Again", "longer"))) == 0
+
+
+def test_all_runs_stay_where_one_of_them_is_trained(asked):
+    keys = [experiment.key() for experiment in asked.recipe("Six")().expand()]
+    one = {"run_key": keys[0]}
+    some = (Attempt() & key_of(asked, "Tiny", "together")).fetch1()
+    del some["heartbeat"]
+    Attempt.insert1({**some, **one, "status": "running"})
+    before = len(TrainedModel.jobs)
+    try:
+        with pytest.raises(DatabaseError, match=rf"^1 of these runs are being trained: {keys[0][:8]}\. Stop their"):
+            remove(keys)
+        assert len(Run() & [{"run_key": key} for key in keys]) == 6
+        assert len(TrainedModel.jobs) == before
+    finally:
+        (Attempt() & one).delete()

@@ -13,8 +13,9 @@ SERVERS = {
     "MariaDB or MySQL": {"DJ_PORT": "3306", "DJ_USER": "root", "DJ_BACKEND": "mysql"},
 }
 HERE = Path(__file__).parent
-NAMES = ("configs", "runs", "queue", "claims", "parents", "workers", "gc", "accounts", "upgrade")
-FILES = [str(HERE / f"test_{name}.py") for name in NAMES]
+NAMES = ("configs", "paths", "runs", "queue", "claims", "parents", "workers", "cli_queries")
+MORE = ("gc", "accounts", "upgrade")
+FILES = [str(HERE / f"test_{name}.py") for name in (*NAMES, *MORE)]
 OPTIONS = ["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider"]
 
 

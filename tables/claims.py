@@ -189,10 +189,19 @@ def retry(keys: list[dict[str, str]]) -> int:
 
 
 def reap_all(silent: int) -> int:
-    """Take the runs from all workers that have been silent for so many seconds of the database's clock; how many."""
-    silent_ones = Attempt() & "status = 'running'" & f"heartbeat < CURRENT_TIMESTAMP - INTERVAL '{silent}' SECOND"
-    rows = silent_ones.proj("heartbeat").to_dicts()
-    return sum(reap(schema.connection, row["run_key"], row["attempt"], row["heartbeat"]) for row in rows)
+    """Take the runs from all workers that have been silent for so many seconds of the database's clock; how many.
+
+    Jobs that nobody has, which only work by hand on the tables can leave, wait again as well.
+    """
+    since = f"CURRENT_TIMESTAMP - INTERVAL '{silent}' SECOND"
+    rows = (Attempt() & "status = 'running'" & f"heartbeat < {since}").proj("heartbeat").to_dicts()
+    taken = sum(reap(schema.connection, row["run_key"], row["attempt"], row["heartbeat"]) for row in rows)
+    held = {row["run_key"] for row in (Attempt() & "status = 'running'").keys()}
+    for row in (TrainedModel.jobs.reserved & f"reserved_time < {since}").keys():
+        if row["run_key"] not in held:
+            _requeue(schema.connection, row["run_key"])
+            taken += 1
+    return taken
 
 
 def _device() -> str:

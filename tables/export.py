@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -162,7 +161,5 @@ def _write_weights(selection: Any, folder: Path) -> int:
     folder.mkdir()
     found = (TrainedModel() & selection.proj()).proj().to_dicts(order_by="run_key")
     for key in found:
-        state = (TrainedModel() & key).fetch1("state")
-        with state.open(mode="rb") as source, (folder / f"{key['run_key']}.pt").open("wb") as target:
-            shutil.copyfileobj(source, target)
+        (TrainedModel() & key).fetch1("state").download(folder)
     return len(found)

@@ -15,10 +15,10 @@ from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
 from cotrain.tables.provenance import enqueued_from
 from cotrain.tables.runs import Attempt, ParentRun, Recipe, RecipeRun, Run, TrainedModel
+from cotrain.tables.states import SILENT_SECONDS
 
 log = logging.getLogger(__name__)
 
-SIGN_OF_LIFE_SECONDS = 60  # several heartbeats, and the time until an attempt begins
 LOWEST_PRIORITY = 127  # the largest number that MySQL's column of priorities holds
 
 
@@ -139,7 +139,7 @@ def worth_waiting(recipe: str | None) -> bool:
     parents = _all_parents({job["run_key"] for job in blocked.keys()}, waiting)
     if not parents:
         return False
-    since = f"CURRENT_TIMESTAMP - INTERVAL '{SIGN_OF_LIFE_SECONDS}' SECOND"
+    since = f"CURRENT_TIMESTAMP - INTERVAL '{SILENT_SECONDS}' SECOND"
     # a job is reserved for a moment before its attempt is there
     alive = (Attempt() & "status = 'running'" & f"heartbeat > {since}").proj().to_dicts()
     alive += (TrainedModel.jobs.reserved & f"reserved_time > {since}").keys()

@@ -119,7 +119,7 @@ def test_requirements_hold_every_dependency_at_a_release_that_it_allows():
 
 def test_the_image_tells_provenance_what_it_is():
     assert last("ENV") == "COTRAIN_IMAGE=cotrain@${COMMIT}"
-    assert '"COTRAIN_IMAGE"' in (REPOSITORY / "tables" / "provenance.py").read_text()
+    assert '"COTRAIN_IMAGE"' in (REPOSITORY / "tables" / "environment.py").read_text()
 
 
 # --- compose ---

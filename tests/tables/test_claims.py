@@ -164,6 +164,14 @@ def test_silent_by_the_clock_of_the_database(queued):
     assert (status(attempt), job(queued)[0]) == ("lost", "pending")
 
 
+def test_a_job_that_nobody_has_waits_again(queued):
+    TrainedModel.jobs.reserve(queued)
+    assert claims.reap_all(60) == 0
+    TrainedModel.jobs.update1({**queued, "reserved_time": "2020-01-01 00:00:00"})
+    assert claims.reap_all(60) == 1
+    assert job(queued) == ("pending", 3)
+
+
 def test_a_job_of_a_finished_run_goes(queued, result):
     attempt = claim(queued)
     claims.finish(attempt, MINE, result)

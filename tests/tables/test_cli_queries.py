@@ -23,7 +23,7 @@ def key_of(lab, name, label):
 @pytest.fixture
 def command(lab, capsys, monkeypatch):
     """A function that runs a command line on the open connection: connecting takes longer than most commands."""
-    monkeypatch.setattr("cotrain.tables.connect.connect", lambda: None)
+    monkeypatch.setattr("cotrain.tables.connect.connect", lambda **_: False)
     monkeypatch.setattr("cotrain.tables.connect.disconnect", lambda: None)
 
     def run(*arguments):

@@ -90,7 +90,9 @@ def test_a_checkpoint_whose_file_is_gone(one, lab, command):
             file.unlink()
     status, out, _ = command("db", "check")
     assert status == 1
-    assert re.match(rf"Run {one['run_key']}: the file of its checkpoint cannot be opened: .*\n1 wrong, 0 warnings", out)
+    assert re.match(
+        rf"Run {one['run_key']}: The weights .* cannot be read: there is no such file\..*\n1 wrong, 0 warnings", out
+    )
     assert command("db", "check", "--no-checkpoints")[0] == 0
 
 

@@ -32,7 +32,7 @@ def blocks(text):
 @pytest.fixture
 def guided(trained, monkeypatch):
     """The guide's recipes wait in a lab that has trained others; one of its scores is there."""
-    monkeypatch.setattr("cotrain.tables.connect.connect", lambda: None)  # the connection is open
+    monkeypatch.setattr("cotrain.tables.connect.connect", lambda **_: False)  # the connection is open
     monkeypatch.setattr("cotrain.tables.connect.disconnect", lambda: None)
     for name in ("Ratios", "Transfer"):
         recipe = find_recipe(f"{SCRIPT}:{name}")

@@ -165,7 +165,7 @@ def test_a_worker_waits_while_another_trains_what_is_needed(parent, heartbeat, w
         Attempt.insert1({**some, **key, "status": parent, "heartbeat": time})
     if parent == "reserved":
         TrainedModel.jobs.update1({**key, "status": "reserved", "reserved_time": time})
-    assert queue.worth_waiting(None) == queue._worth_waiting("tiny.Last") == worth
+    assert queue.worth_waiting(None) == queue.worth_waiting("tiny.Last") == worth
     assert not queue.worth_waiting("tiny.Tiny")
 
 

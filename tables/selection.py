@@ -59,7 +59,8 @@ def runs(
         for word in wanted - set(STATES):
             raise DatabaseError(f"There is no state {word!r}.{did_you_mean(word, STATES)}")
         table = states(found)
-        held = table.index[table.state.str.partition(" ")[0].isin(wanted) | table.state.isin(wanted)]
+        words = zip(table.index, table.state, strict=True)
+        held = [run for run, state in words if state in wanted or state.partition(" ")[0] in wanted]
         found = Run() & only(held)
     return found
 

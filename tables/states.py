@@ -20,6 +20,8 @@ ATTEMPT_COLUMNS = ("attempt", "status", "worker", "host", "device", "started", "
 
 def states(selection: Any) -> pd.DataFrame:
     """One row a run, by its key: its state and its last attempt (`ATTEMPT_COLUMNS`, NaN before the first)."""
+    import pandas as pd
+
     keys = selection.proj()
     found = frame(keys, "run_key").set_index("run_key")
     found = found.join(last_attempts(keys))
@@ -43,7 +45,8 @@ def states(selection: Any) -> pd.DataFrame:
             return status
         return {"reserved": "running", "error": "failed"}.get(str(job), "not queued")
 
-    found["state"] = [state(run, status) for run, status in zip(found.index, found.status, strict=True)]
+    words = [state(run, status) for run, status in zip(found.index, found.status, strict=True)]
+    found["state"] = pd.Series(words, index=found.index, dtype="str")  # also where there is none
     return found
 
 

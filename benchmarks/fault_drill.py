@@ -36,7 +36,7 @@ import numpy as np
 from _servers import SERVERS, Server
 from tqdm import tqdm
 
-EPOCHS = 20
+EPOCHS = 80
 WORKER = "import sys; from cotrain.cli import main; sys.exit(main(['work']))"
 RECIPE = f'''
 """Short runs for the fault drill."""
@@ -251,7 +251,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=60)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--restarts", type=int, default=20)
-    parser.add_argument("--pause", type=float, default=4.0, help="mean seconds between two events")
+    parser.add_argument("--pause", type=float, default=2.5, help="mean seconds between two events")
     parser.add_argument("--limit", type=float, default=3600, help="seconds after which the drill is given up")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

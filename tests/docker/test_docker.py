@@ -194,7 +194,8 @@ def test_changed_services_exist():
 @pytest.mark.parametrize("backend", ["postgresql", "mysql"])
 @pytest.mark.parametrize("change", ["", ":compose.cpu.yaml", ":compose.folder.yaml"])
 def test_docker_accepts_the_files(tmp_path, backend, change):
-    program = next((words for words in (["docker-compose"], ["docker", "compose"]) if _answers(words)), None)
+    ours = str(Path(sys.executable).with_name("docker-compose"))
+    program = next((words for words in ([ours], ["docker-compose"], ["docker", "compose"]) if _answers(words)), None)
     if program is None:
         pytest.skip("no docker compose here")
     folder = shutil.copytree(DOCKER, tmp_path / "docker")

@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 HOME_FOLDER := demo
+# files of tests are shared among so many processes, of one thread each
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 export COTRAIN_TEST_DATA
 
 .DEFAULT_GOAL := help
@@ -30,10 +32,10 @@ demo: $(VENV)/.package  ## install, train the digits recipe into an embedded dat
 	COTRAIN_HOME=$(HOME_FOLDER) $(BIN)/cotrain db stop
 
 test: $(VENV)/.development  ## install, run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -m 'not slow'
+	$(TESTS) -m 'not slow'
 
 slow: $(VENV)/.development  ## run the other ones
-	$(BIN)/python -m pytest -m slow
+	$(TESTS) -m slow
 
 lint: $(VENV)/.development  ## style, format, types
 	$(BIN)/ruff check .

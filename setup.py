@@ -35,6 +35,7 @@ DEPENDENCIES = [
 
 DEVELOPMENT = [
     "pytest>=8",  # strict configuration used in pyproject.toml
+    "pytest-xdist>=3.6",  # tests in two processes
     "hypothesis>=6.100",  # property tests
     "beartype>=0.19",  # the checker behind jaxtyping
     "ruff>=0.9",  # lint and format

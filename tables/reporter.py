@@ -61,6 +61,7 @@ class Reporter:
         self._closed = False
         self._watched: dict[tuple[str, int], _Sign] = {}
         self._last_look = -float("inf")
+        self._scores: Any = None  # table of epoch scores, on the thread's connection
         self._unsure: int | None = None  # of other workers' attempts; None: nobody has looked
         self._thread = threading.Thread(target=self._work, daemon=True, name="cotrain-reporter")
         self._thread.start()
@@ -179,7 +180,9 @@ class Reporter:
 
     def _store(self, connection: Any, attempt: dict[str, Any], told: _Told) -> bool:
         """Store scores in one transaction; False where the run is another's."""
-        table = dj.FreeTable(connection, EpochScore.full_table_name)
+        if self._scores is None or self._scores.connection is not connection:
+            self._scores = dj.FreeTable(connection, EpochScore.full_table_name)
+        table = self._scores & True  # the heading is asked for once
         rows = [{**attempt, **row} for row in told.rows]
         with connection.transaction:
             if not self._sign(connection, attempt, told.epoch):

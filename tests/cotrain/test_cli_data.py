@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from cotrain import cli
+from cotrain.cli._data import FORMATS
 from cotrain.data import public_sets
 from cotrain.data.recordings import Format, read_recording
 from cotrain.errors import DataError
@@ -100,7 +101,7 @@ def test_help_at_each_level(command):
 
 
 def test_the_formats_are_those_of_the_readers():
-    assert get_args(Format) == cli.FORMATS
+    assert get_args(Format) == FORMATS
 
 
 def test_help_needs_no_torch(place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -37,6 +38,15 @@ class Server(ABC):
         """End it with SIGKILL."""
 
 
+def _free_port() -> int:
+    """A port that no client is given by the system: one that asks for a server that is away may else take its port."""
+    for port in random.sample(range(20_000, 30_000), 100):
+        with suppress(OSError), socket.socket() as free:
+            free.bind(("127.0.0.1", port))
+            return port
+    raise SystemExit("No port is free.")
+
+
 class Embedded(Server):
     """cotrain's own; its workers start it again themselves."""
 
@@ -67,9 +77,7 @@ class _Process(Server):
             shutil.chown(self.data, self.user)
         else:
             self.user = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = str(free.getsockname()[1])
+        self.port = str(_free_port())
         self.process: subprocess.Popen[bytes] | None = None
         self.environment = {"DJ_HOST": "127.0.0.1", "DJ_PORT": self.port, "DJ_PASS": "", "DJ_USE_TLS": "false"}
 
@@ -84,15 +92,18 @@ class _Process(Server):
 
     def start(self) -> None:
         log = (self.folder / "server.log").open("ab")
-        self.process = subprocess.Popen(
-            self.command(), user=self.user, cwd=self.data, stdout=log, stderr=log, start_new_session=True
-        )
         end = time.monotonic() + 60
+        self.process = None
         while time.monotonic() < end:
+            # what a killed one has left behind may keep the next one from starting for a moment
+            if self.process is None or self.process.poll() is not None:
+                self.process = subprocess.Popen(
+                    self.command(), user=self.user, cwd=self.data, stdout=log, stderr=log, start_new_session=True
+                )
             with suppress(OSError), socket.create_connection(("127.0.0.1", int(self.port)), timeout=1):
                 return
             time.sleep(0.05)
-        raise SystemExit(f"No answer at port {self.port}; {log.name} tells more.")
+        raise SystemExit(f"No answer at port {self.port}: {Path(log.name).read_text()[-1000:]}")
 
     def stop(self) -> None:
         assert self.process

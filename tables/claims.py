@@ -28,14 +28,10 @@ def claim(key: dict[str, str], worker: str, provenance: dict[str, str]) -> dict[
         key: Of the run.
         worker: Name of the worker.
         provenance: Primary key of the code and environment that it runs with.
-
-    Raises:
-        DatabaseError: The run does not read back as what its key says.
     """
     held = (Attempt() & key & {"worker": worker, "status": "running"}).keys()
     if held:  # claimed, and the answer was lost
         return dict(held[0])
-    Run.load(key)
     try:
         with schema.connection.transaction:
             if not TrainedModel.jobs.reserve(key):

@@ -7,7 +7,8 @@ from cotrain.tables import claims
 from cotrain.tables._datajoint import dj
 from cotrain.tables.connect import second_connection
 from cotrain.tables.provenance import record_provenance
-from cotrain.tables.runs import Attempt, Run, TrainedModel
+from cotrain.tables.runs import Attempt, Run, Seed, TrainedModel
+from cotrain.tables.worker import work
 
 MINE, OTHER = "a" * 32, "b" * 32
 RESULT = {
@@ -180,16 +181,15 @@ def test_a_job_of_a_finished_run_goes(queued, result):
     assert len(TrainedModel.jobs) == 0
 
 
-def test_a_run_whose_rows_were_changed_by_hand_is_not_begun(queued):
+def test_a_run_whose_rows_were_changed_by_hand_fails_and_holds_up_nobody(queued, lab):
+    lab.enqueue("Again")
     seed = (Run() & queued).fetch1("seed")
-    schema = Run.connection
-    from cotrain.tables.runs import Seed
-
     Seed.insert1({"seed": seed + 1}, skip_duplicates=True)
-    schema.query(f"UPDATE {Run.full_table_name} SET seed = {seed + 1}")
-    with pytest.raises(DatabaseError, match="its rows were changed by hand"):
-        claim(queued)
-    assert job(queued)[0] == "pending"
+    edit = f"UPDATE {Run.full_table_name} SET seed = {seed + 1} WHERE run_key = %s"
+    Run.connection.query(edit, args=(queued["run_key"],))
+    assert work(max_runs=2) == (1, 1)
+    error = (Attempt() & queued).fetch1("error")
+    assert error.startswith("DatabaseError: ") and "its rows were changed by hand" in error
 
 
 def test_populate_refuses(queued):

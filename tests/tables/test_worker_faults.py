@@ -129,7 +129,12 @@ def test_two_workers_with_one_host_name_and_one_process_number(empty):
     empty.enqueue("Six")
     twins = [
         subprocess.Popen(
-            [*unshare, sys.executable, TWIN], cwd=empty.home, env=empty.environment, stderr=subprocess.PIPE, text=True
+            [*unshare, sys.executable, TWIN],
+            cwd=empty.home,
+            env=empty.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for _ in range(2)
     ]

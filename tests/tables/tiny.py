@@ -109,7 +109,7 @@ class Six(Recipe):
 
     def experiments(self) -> Iterator[Experiment]:
         """One, with six seeds, long enough to be watched."""
-        yield experiment("watched", epochs=10)
+        yield experiment("watched", epochs=40)
 
 
 class Long(Recipe):

@@ -49,7 +49,7 @@ def test_runs_are_found_by_recipe(asked):
         ({"path": "tiny.npz"}, 8),
         ({"model.tasks.cells.tap": "layer1"}, 8),
         ({"clip_norm": None}, 9),
-        ({"model.backbone.layers[1][0]": 6, "trainer.epochs": 10}, 6),
+        ({"model.backbone.layers[1][0]": 6, "trainer.epochs": 40}, 6),
         ({"no.such.path": 1}, 0),
     ],
 )

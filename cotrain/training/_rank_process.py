@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cotrain.errors import LostRankError
 from cotrain.recipe import Experiment
@@ -76,5 +76,19 @@ def _end_with(lifeline: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _leave(status: int) -> NoReturn:
+    """End at once: the teardown of threads of Python and of torch may abort a process that has done all."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    except SystemExit as stop:  # 143, on SIGTERM
+        if not isinstance(stop.code, int):
+            raise
+        status = stop.code
+    _leave(status)

@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ if OTHER_SERVER not in os.environ:
     # before datajoint reads them: a lab's own database is nothing to test on
     for name in [name for name in os.environ if name.startswith(("DJ_", "COTRAIN_")) and name != "COTRAIN_TEST_DATA"]:
         del os.environ[name]
+
+
+def wait_for(what: Callable[[], Any], *, seconds: float) -> Any:
+    """The first true answer of `what`."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    return found
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import partial
 
 import pytest
 
@@ -10,18 +11,14 @@ from cotrain.tables import claims, reporter
 from cotrain.tables.connect import connect, embedded
 from cotrain.tables.provenance import record_provenance
 from cotrain.tables.runs import Attempt, EpochScore, Run, TrainedModel
+from tests.tables import conftest
 from tests.tables.conftest import OTHER_SERVER
 
 MINE, OTHER = "a" * 32, "b" * 32
 SOON = 1.2  # seconds after which a silent worker is lost in these tests
 
 
-def wait_for(what, seconds=30):
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-    return found
+wait_for = partial(conftest.wait_for, seconds=30)
 
 
 def rows(epoch, value=0.5):

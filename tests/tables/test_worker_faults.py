@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -13,17 +14,13 @@ from cotrain.recipe import find_recipe
 from cotrain.tables import claims, queue, worker
 from cotrain.tables.connect import connect, embedded
 from cotrain.tables.runs import Attempt, EpochScore, Recipe, Run, TrainedModel
+from tests.tables import conftest
 from tests.tables.conftest import OTHER_SERVER, TINY
 
 ours = pytest.mark.skipif(OTHER_SERVER in os.environ, reason="the server is not ours to stop")
 
 
-def wait_for(what, *, seconds=100):
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return found
+wait_for = partial(conftest.wait_for, seconds=100)
 
 
 @pytest.fixture

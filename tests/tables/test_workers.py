@@ -3,7 +3,7 @@
 import re
 import shutil
 import signal
-import time
+from functools import partial
 
 import pytest
 
@@ -12,6 +12,7 @@ from cotrain.tables.runs import Attempt, EpochScore, Run, TrainedModel
 from cotrain.tables.worker import work
 from cotrain.training import load
 from cotrain.training import run as run_in_folder
+from tests.tables import conftest
 
 BUSY = """
 import sys
@@ -32,13 +33,7 @@ sys.exit(main(["work"]))
 SCORE = ["epoch", "task", "session", "split", "metric", "value"]
 
 
-def wait_for(what, *, seconds=60):
-    """The first true answer of `what`."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return found
+wait_for = partial(conftest.wait_for, seconds=60)
 
 
 def epochs_of(key, number):

@@ -40,6 +40,7 @@ from cotrain.data._simulated_v1 import SimulatedV1Config, simulated_v1
 from cotrain.data._source import Data, Source, assemble, join, walk
 from cotrain.data._splits import SplitConfig, split_groups
 from cotrain.data._torchvision_sets import TorchvisionConfig, torchvision_set
+from cotrain.data.corruptions import corrupt
 
 __all__ = [
     "ArraysConfig",
@@ -83,6 +84,7 @@ __all__ = [
     "average_hashes",
     "bytes_of",
     "class_manifolds",
+    "corrupt",
     "decode",
     "digits",
     "duplicate_groups",

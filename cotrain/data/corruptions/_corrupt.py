@@ -1,0 +1,114 @@
+"""Corrupt images by a corruption's name and severity."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cotrain.data.corruptions._corruption import Corruption
+from cotrain.data.corruptions._noise import gaussian_noise
+from cotrain.data.corruptions._presets import PARAMETERS, PRESETS, Preset
+from cotrain.data.corruptions._random import ImageRandom
+from cotrain.errors import DataError, did_you_mean
+from cotrain.seeds import derive_seed
+
+VERSION = 1  # raised when any corruption gives other pixels than before; stored with every score
+CHUNK = 128  # images at once: bounds the memory, changes no pixel
+SMALLEST = 32  # pixels a side
+
+# the order of the benchmark, then the four extra ones that its authors keep for development
+COMMON: dict[str, Corruption] = {"gaussian_noise": gaussian_noise}
+EXTRA: dict[str, Corruption] = {}
+CORRUPTIONS = COMMON | EXTRA
+
+Array = TypeVar("Array", Tensor, np.ndarray)
+
+
+def corruption_names(*, extra: bool = False) -> tuple[str, ...]:
+    """Names of the 15 common corruptions, and with `extra` of the 4 others after them."""
+    return tuple(CORRUPTIONS if extra else COMMON)
+
+
+def corrupt(
+    images: Array, name: str, severity: int, *, seed: int, first_index: int = 0, preset: Preset = "imagenet_c"
+) -> Array:
+    """Corrupt images.
+
+    Args:
+        images: uint8 (images, height, width, channels), NumPy or torch, on any device; 1 or 3 channels, sides of 32
+            pixels or more.
+        name: Of the corruption (`corruption_names`).
+        severity: 1 to 5.
+        seed: 0 or larger. Random numbers depend on it, on the image's index and on the corruption alone.
+        first_index: Of the first image in its data set; the others follow.
+        preset: Which table of severities.
+
+    Returns:
+        The same kind of array, on the same device.
+
+    Raises:
+        DataError: These are no such images, or name, severity or preset are unknown.
+
+    >>> corrupt(np.zeros((2, 32, 32, 3), dtype=np.uint8), "gaussian_noise", 3, seed=0).shape
+    (2, 32, 32, 3)
+    """
+    tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
+    if tensor.ndim != 4:
+        raise DataError(f"corrupt: expected images (images, height, width, channels), found {tuple(tensor.shape)}.")
+    indices = torch.arange(first_index, first_index + len(tensor))
+    batch = tensor.permute(0, 3, 1, 2)
+    found = corrupt_batch(batch, name, severity, seed=seed, indices=indices, preset=preset)
+    found = found.permute(0, 2, 3, 1).contiguous()
+    return found.numpy() if isinstance(images, np.ndarray) else found
+
+
+@torch.no_grad()
+def corrupt_batch(
+    images: Tensor, name: str, severity: int, *, seed: int, indices: Tensor, preset: Preset = "imagenet_c"
+) -> Tensor:
+    """Corrupt images whose channels come first, any of a data set.
+
+    Args:
+        images: uint8 (images, channels, height, width).
+        indices: Of these images in their data set, int64 (images,).
+        name, severity, seed, preset: As of `corrupt`.
+
+    Returns:
+        Corrupted ones, of the same shape and on the same device.
+
+    Raises:
+        DataError: As `corrupt`.
+    """
+    corruption, parameters = _chosen(name, severity, preset)
+    _check(images, indices)
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    found = [images[:0]]
+    for part, places in zip(images.split(CHUNK), indices.to(images.device).split(CHUNK), strict=True):
+        random = ImageRandom(derive_seed(seed, "corruption", name), places)
+        found.append(corruption.apply(part.contiguous(), parameters, corruption.draw(random, shape, parameters)))
+    return torch.cat(found)
+
+
+def _chosen(name: str, severity: int, preset: Preset) -> tuple[Corruption, object]:
+    if name not in CORRUPTIONS:
+        raise DataError(f"There is no corruption {name!r}.{did_you_mean(name, list(CORRUPTIONS))}")
+    if preset not in PRESETS:
+        raise DataError(f"There is no preset {preset!r} of corruptions.{did_you_mean(preset, PRESETS)}")
+    if isinstance(severity, bool) or severity not in (1, 2, 3, 4, 5):
+        raise DataError(f"The severity of a corruption is 1, 2, 3, 4 or 5, found {severity!r}.")
+    return CORRUPTIONS[name], PARAMETERS[name][preset][severity - 1]
+
+
+def _check(images: Tensor, indices: Tensor) -> None:
+    if images.ndim != 4 or images.dtype != torch.uint8 or images.shape[1] not in (1, 3):
+        raise DataError(
+            "Corruptions take images as uint8 with 1 or 3 channels, found "
+            f"{tuple(images.shape)} (images, channels, height, width) as {images.dtype}."
+        )
+    if min(images.shape[2:]) < SMALLEST:
+        raise DataError(f"Corruptions are defined from {SMALLEST} pixels a side, found {tuple(images.shape[2:])}.")
+    if len(indices) != len(images):
+        raise DataError(f"Each image needs its index: {len(images)} images, {len(indices)} indices.")

@@ -15,7 +15,7 @@ from cotrain.data.corruptions._random import ImageRandom
 from cotrain.errors import DataError, did_you_mean
 from cotrain.seeds import derive_seed
 
-VERSION = 1  # raised when any corruption gives other pixels than before; stored with every score
+CORRUPTIONS_VERSION = 1  # raised when any corruption gives other pixels than before; stored with every score
 CHUNK = 128  # images at once: bounds the memory, changes no pixel
 SMALLEST = 32  # pixels a side
 

@@ -22,7 +22,7 @@ from cotrain.data._controls import (
 from cotrain.data._digits import DigitsConfig, digits
 from cotrain.data._duplicates import average_hashes, duplicate_groups
 from cotrain.data._fetch_set import terms
-from cotrain.data._image_cache import Decoded, decode
+from cotrain.data._image_cache import Decoded, FileImages, decode
 from cotrain.data._image_files import ImageFiles, Preparation, find_pictures
 from cotrain.data._image_folders import ImageFolderConfig, TinyImageNetConfig, image_folder, tiny_imagenet
 from cotrain.data._image_rows import ImageRows, Images, MappedImages, bytes_of, image_facts
@@ -51,6 +51,7 @@ __all__ = [
     "Data",
     "Decoded",
     "DigitsConfig",
+    "FileImages",
     "GaussianSurrogateConfig",
     "ImageFiles",
     "ImageFolderConfig",

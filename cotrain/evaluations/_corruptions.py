@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from cotrain.config import Config, NotIdentity
@@ -42,7 +42,9 @@ class CorruptionsConfig(Config):
     tasks: tuple[str, ...] = ()  # only these, of those that a run has; none: all
     split: Literal["test", "validation"] = "test"  # "validation" for whatever is chosen by the scores
     images: Annotated[int, Ge(3)] | None = None  # only so many, the first ones of each source; none: all
-    seed: Annotated[int, Ge(0)] = 0  # of the corruptions: the same for all runs, so that they can be paired
+    seed: Annotated[int, Ge(0), Le(2**31 - 1)] = (
+        0  # of the corruptions: the same for all runs, so that they can be paired
+    )
     version: Annotated[int, Ge(1)] = CORRUPTIONS_VERSION  # of the corruptions' code; only the present one is computed
     batch_size: Annotated[int, Ge(1), NotIdentity()] = 256  # images at once
 

@@ -56,6 +56,7 @@ def evaluate(options: argparse.Namespace) -> int:
         from cotrain.cli._robustness import robustness_text
         from cotrain.tables import evaluate, queries
         from cotrain.tables.evaluations import table_of
+        from cotrain.tables.selection import only
 
         table = table_of(config.kind)
         recipe = None if options.recipe is None else queries.find_recipe_name(options.recipe)
@@ -64,14 +65,15 @@ def evaluate(options: argparse.Namespace) -> int:
             chosen = every & [key for text in options.runs for key in queries.find_runs(text)]
         baseline = [] if options.baseline is None else _of(every, queries.find_runs(options.baseline), options)
         keys = {row["run_key"] for row in chosen.proj().to_dicts()} | set(baseline)
+        runs = queries.runs() & only(sorted(keys))
         found = evaluate.evaluate(
             config,
-            queries.runs() & queries.only(sorted(keys)),
+            runs,
             progress=sys.stderr.isatty(),
             take_over=options.take_over,
             on_failure=lambda key, text: print(f"{key}: {text}", file=sys.stderr),
         )
-        rows = evaluate.frame(config, queries.runs() & queries.only(sorted(keys)))
+        rows = evaluate.frame(config, runs)
     if len(rows):
         print(robustness_text(rows, baseline) if of_robustness else _medians(rows, table))
     elsewhere = f", {found.elsewhere} are held by other processes" if found.elsewhere else ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cotrain.cli._text import as_text
+from cotrain.data.corruptions import corruption_names
 from cotrain.metrics import classification_errors, mean_corruption_error, relative_mean_corruption_error
 from cotrain.tasks import PRIMARY_METRIC
 
@@ -25,8 +27,8 @@ def robustness_text(rows: pd.DataFrame, baseline: Collection[str] = ()) -> str:
         rows: Of any number of runs.
         baseline: Keys of the runs whose errors, their mean, others are measured by; none: no corruption errors.
     """
-    rows = rows[(rows["session"] == "") & rows["metric"].isin(SHOWN)]
-    rows = rows.assign(run=rows["run_key"].str[:8])
+    rows = rows[(rows["session"] == "") & rows["metric"].isin(SHOWN)].assign(run=rows["run_key"].str[:8])
+    rows = rows.sort_values([*RUN, "severity"])
     is_clean = rows["corruption"] == "clean"
     under = rows[~is_clean].groupby([*RUN, "corruption"], sort=False)["value"].agg(_mean)
     table = rows[is_clean].set_index(RUN)["value"].rename("clean").to_frame()
@@ -41,7 +43,8 @@ def robustness_text(rows: pd.DataFrame, baseline: Collection[str] = ()) -> str:
     for (task, metric), held in under.groupby(level=["task", "metric"], sort=False):
         wide = held.groupby(level=["corruption", "label"], sort=False).agg(_median).unstack("label")
         runs = held.reset_index()["run"].nunique()
-        wide = wide.reindex(list(dict.fromkeys(held.index.get_level_values("corruption")))).rename_axis(columns=None)
+        wide = wide.reindex([name for name in corruption_names(extra=True) if name in wide.index])
+        wide = wide.rename_axis(columns=None)
         parts.append(
             f"{task} {metric}: mean over severities, median over {runs} runs by label:\n"
             + as_text(wide.reset_index(), missing="-")
@@ -61,7 +64,8 @@ def _median(values: pd.Series[float]) -> float:
 
 def _with_errors(table: pd.DataFrame, rows: pd.DataFrame, baseline: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
     """The table with both corruption errors of each classification, and why some have none."""
-    table, reasons = table.assign(mCE=float("nan"), relative_mCE=float("nan")), dict[str, None]()
+    reasons: dict[str, None] = {}
+    values: dict[str, dict[tuple[object, ...], float]] = {"mCE": {}, "relative_mCE": {}}
     for task, held in rows[rows["metric"] == "accuracy"].groupby("task", sort=False):
         of_runs = {key: classification_errors(own) for key, own in held.groupby("run_key", sort=False)}
         theirs = [of_runs[key] for key in baseline if key in of_runs]
@@ -74,7 +78,8 @@ def _with_errors(table: pd.DataFrame, rows: pd.DataFrame, baseline: Collection[s
             at = tuple(first[name] for name in RUN)
             for name, measure in (("mCE", mean_corruption_error), ("relative_mCE", relative_mean_corruption_error)):
                 found = measure(errors, mean)
-                table.loc[at, name] = found.value
+                values[name][at] = found.value
                 if found.reason:
                     reasons[f"{name} of {task}: {found.reason}"] = None
-    return table, list(reasons)
+    columns = {name: [held.get(at, math.nan) for at in table.index] for name, held in values.items()}
+    return table.assign(**columns), list(reasons)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cotrain.data.corruptions._corruption import Corruption
+from cotrain.data.corruptions._motion_blur import motion_blur
 from cotrain.data.corruptions._noise import gaussian_noise
 from cotrain.data.corruptions._presets import PARAMETERS, PRESETS, Preset
 from cotrain.data.corruptions._random import ImageRandom
@@ -20,7 +21,7 @@ CHUNK = 128  # images at once: bounds the memory, changes no pixel
 SMALLEST = 32  # pixels a side
 
 # the order of the benchmark, then the four extra ones that its authors keep for development
-COMMON: dict[str, Corruption] = {"gaussian_noise": gaussian_noise}
+COMMON: dict[str, Corruption] = {"gaussian_noise": gaussian_noise, "motion_blur": motion_blur}
 EXTRA: dict[str, Corruption] = {}
 CORRUPTIONS = COMMON | EXTRA
 

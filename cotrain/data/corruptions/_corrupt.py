@@ -9,10 +9,14 @@ import torch
 from torch import Tensor
 
 from cotrain.data.corruptions._corruption import Corruption
+from cotrain.data.corruptions._elastic import elastic_transform
+from cotrain.data.corruptions._fog import fog
+from cotrain.data.corruptions._glass import glass_blur
 from cotrain.data.corruptions._motion_blur import motion_blur
 from cotrain.data.corruptions._noise import gaussian_noise
 from cotrain.data.corruptions._presets import PARAMETERS, PRESETS, Preset
 from cotrain.data.corruptions._random import ImageRandom
+from cotrain.data.corruptions._snow import snow
 from cotrain.errors import DataError, did_you_mean
 from cotrain.seeds import derive_seed
 
@@ -21,7 +25,14 @@ CHUNK = 128  # images at once: bounds the memory, changes no pixel
 SMALLEST = 32  # pixels a side
 
 # the order of the benchmark, then the four extra ones that its authors keep for development
-COMMON: dict[str, Corruption] = {"gaussian_noise": gaussian_noise, "motion_blur": motion_blur}
+COMMON: dict[str, Corruption] = {
+    "gaussian_noise": gaussian_noise,
+    "glass_blur": glass_blur,
+    "motion_blur": motion_blur,
+    "snow": snow,
+    "fog": fog,
+    "elastic_transform": elastic_transform,
+}
 EXTRA: dict[str, Corruption] = {}
 CORRUPTIONS = COMMON | EXTRA
 

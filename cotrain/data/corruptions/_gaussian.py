@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from cotrain.data.corruptions._fixed_point import fixed_point
 
 BITS = 26  # of a value and of a weight: their products sum up to at most 2**52, which float64 holds exactly
 ONE = float(2**BITS)
@@ -46,16 +49,14 @@ def gaussian_of_bytes(images: Tensor, sigma: float) -> Tensor:
 def _matrix(size: int, sigma: float, truncate: float, edges: Edges, device: torch.device) -> Tensor:
     """The filter along one axis: whole numbers in float64 (size, size), 2**26 a row."""
     reach = int(truncate * sigma + 0.5)
-    steps = np.arange(-reach, reach + 1)
-    bell = np.exp(-0.5 * (steps / sigma) ** 2) if reach else np.ones(1)
-    weights = np.round(bell / bell.sum() * ONE)
-    weights[reach] += ONE - weights.sum()
-    places = np.arange(size)[:, None] + steps
+    steps = range(-reach, reach + 1)
+    weights = fixed_point([math.exp(-0.5 * (step / sigma) ** 2) if step else 1.0 for step in steps], 2**BITS)
+    places = np.arange(size)[:, None] + np.array(steps)
     if edges == "nearest":
         places = places.clip(0, size - 1)
     else:
         places = places % (2 * size)
         places = np.minimum(places, 2 * size - 1 - places)
     matrix = np.zeros((size, size))
-    np.add.at(matrix, (np.arange(size)[:, None], places), weights[None])
+    np.add.at(matrix, (np.arange(size)[:, None], places), np.array(weights, dtype=float)[None])
     return torch.from_numpy(matrix).to(device)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+from cotrain.data.corruptions._elastic import Elastic
+from cotrain.data.corruptions._snow import Snow
+
 Preset = Literal["imagenet_c", "tiny_imagenet_c", "cifar_c"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
@@ -18,5 +21,56 @@ PARAMETERS: dict[str, dict[Preset, tuple[Any, ...]]] = {
         "imagenet_c": ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15)),
         "tiny_imagenet_c": ((10, 1), (10, 1.5), (10, 2), (10, 2.5), (12, 3)),
         "cifar_c": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),
+    },
+    "glass_blur": {
+        "imagenet_c": ((0.7, 1, 2), (0.9, 2, 1), (1.0, 2, 3), (1.1, 3, 2), (1.5, 4, 2)),
+        "tiny_imagenet_c": ((0.1, 1, 1), (0.5, 1, 1), (0.6, 1, 2), (0.7, 2, 1), (0.9, 2, 2)),
+        "cifar_c": ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),
+    },
+    "snow": {
+        "imagenet_c": (
+            Snow(0.1, 0.3, 3.0, 0.5, 10, 4, 0.8),
+            Snow(0.2, 0.3, 2.0, 0.5, 12, 4, 0.7),
+            Snow(0.55, 0.3, 4.0, 0.9, 12, 8, 0.7),
+            Snow(0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+            Snow(0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+        ),
+        "tiny_imagenet_c": (
+            Snow(0.1, 0.2, 1.0, 0.6, 8, 3, 0.8),
+            Snow(0.1, 0.2, 1.0, 0.5, 10, 4, 0.8),
+            Snow(0.15, 0.3, 1.75, 0.55, 10, 4, 0.7),
+            Snow(0.25, 0.3, 2.25, 0.6, 12, 6, 0.65),
+            Snow(0.3, 0.3, 1.25, 0.65, 14, 12, 0.6),
+        ),
+        "cifar_c": (
+            Snow(0.1, 0.2, 1.0, 0.6, 8, 3, 0.95),
+            Snow(0.1, 0.2, 1.0, 0.5, 10, 4, 0.9),
+            Snow(0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
+            Snow(0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
+            Snow(0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
+        ),
+    },
+    "fog": {
+        "imagenet_c": ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),
+        "tiny_imagenet_c": ((0.4, 3.0), (0.7, 3.0), (1.0, 2.5), (1.5, 2.0), (2.0, 1.75)),
+        "cifar_c": ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75)),
+    },
+    "elastic_transform": {
+        # the reference's numbers are 250 * 0.05 and so on, times random numbers up to 0.005 heights
+        "imagenet_c": tuple(Elastic(250 * amount * 0.005, 0.01) for amount in (0.05, 0.065, 0.085, 0.1, 0.12)),
+        "tiny_imagenet_c": (
+            Elastic(0.0, 0.0, 0.08),
+            Elastic(0.05, 0.3, 0.06),
+            Elastic(0.1, 0.08, 0.06),
+            Elastic(0.1, 0.03, 0.03),
+            Elastic(0.16, 0.03, 0.02),
+        ),
+        "cifar_c": (
+            Elastic(0.0, 0.0, 0.08),
+            Elastic(0.05, 0.2, 0.07),
+            Elastic(0.08, 0.06, 0.06),
+            Elastic(0.1, 0.04, 0.05),
+            Elastic(0.1, 0.03, 0.03),
+        ),
     },
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from cotrain.data.corruptions._corruption import Corruption
 from cotrain.data.corruptions._elastic import elastic_transform
 from cotrain.data.corruptions._fog import fog
+from cotrain.data.corruptions._frost import frost
 from cotrain.data.corruptions._glass import glass_blur
 from cotrain.data.corruptions._motion_blur import motion_blur
 from cotrain.data.corruptions._noise import gaussian_noise
@@ -30,6 +31,7 @@ COMMON: dict[str, Corruption] = {
     "glass_blur": glass_blur,
     "motion_blur": motion_blur,
     "snow": snow,
+    "frost": frost,
     "fog": fog,
     "elastic_transform": elastic_transform,
 }

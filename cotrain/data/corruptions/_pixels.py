@@ -9,3 +9,14 @@ from torch import Tensor
 def to_bytes(values: Tensor) -> Tensor:
     """Values in 0..1, clamped, as uint8: the reference truncates."""
     return (values.clamp(0, 1) * 255).to(torch.uint8)
+
+
+def luminance(pixels: Tensor) -> Tensor:
+    """Brightness of bytes in float32, (images, 1, height, width): 0.299 R + 0.587 G + 0.114 B; a grey one's is itself.
+
+    Thousandths are summed, which are whole numbers, so that three equal channels give what one does.
+    """
+    if pixels.shape[1] == 1:
+        return pixels
+    red, green, blue = pixels.split(1, 1)
+    return (red * 299 + green * 587 + blue * 114) / pixels.new_tensor(1000.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 from cotrain.data.corruptions._elastic import Elastic
+from cotrain.data.corruptions._frost import Frost
 from cotrain.data.corruptions._snow import Snow
 
 Preset = Literal["imagenet_c", "tiny_imagenet_c", "cifar_c"]
@@ -49,6 +50,17 @@ PARAMETERS: dict[str, dict[Preset, tuple[Any, ...]]] = {
             Snow(0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
             Snow(0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
         ),
+    },
+    "frost": {
+        "imagenet_c": (Frost(1, 0.4, 1), Frost(0.8, 0.6, 1), Frost(0.7, 0.7, 1), Frost(0.65, 0.7, 1), Frost(0.6, 0.75, 1)),
+        "tiny_imagenet_c": (
+            Frost(1, 0.3, 3),
+            Frost(0.9, 0.4, 3),
+            Frost(0.8, 0.45, 3),
+            Frost(0.75, 0.5, 3),
+            Frost(0.7, 0.55, 3),
+        ),
+        "cifar_c": (Frost(1, 0.2, 5), Frost(1, 0.3, 5), Frost(0.9, 0.4, 5), Frost(0.85, 0.4, 5), Frost(0.75, 0.45, 5)),
     },
     "fog": {
         "imagenet_c": ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),

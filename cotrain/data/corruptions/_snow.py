@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cotrain.data.corruptions._corruption import Corruption, Draws
 from cotrain.data.corruptions._motion_blur import blur_along
+from cotrain.data.corruptions._pixels import luminance
 from cotrain.data.corruptions._random import ImageRandom
 
 UNIT = 2.0**20  # of a layer of flakes whose brightness is 0..1, so that it holds whole numbers
@@ -54,17 +55,6 @@ def _apply(images: Tensor, parameters: Snow, draws: Draws) -> Tensor:
     whitened = torch.maximum(pixels, luminance(pixels) * 1.5 + 127.5)
     background = pixels * parameters.clear + whitened * (1 - parameters.clear)
     return (background + (flakes + flakes.flip(2, 3))).clamp(0, 255).to(torch.uint8)
-
-
-def luminance(pixels: Tensor) -> Tensor:
-    """Brightness of bytes in float32, (images, 1, height, width): 0.299 R + 0.587 G + 0.114 B; a grey one's is itself.
-
-    Thousandths are summed, which are whole numbers, so that three equal channels give what one does.
-    """
-    if pixels.shape[1] == 1:
-        return pixels
-    red, green, blue = pixels.split(1, 1)
-    return (red * 299 + green * 587 + blue * 114) / pixels.new_tensor(1000.0)
 
 
 def enlarged(layers: Tensor, factor: float) -> Tensor:

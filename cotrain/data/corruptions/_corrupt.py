@@ -18,6 +18,7 @@ from cotrain.data.corruptions._noise import gaussian_noise
 from cotrain.data.corruptions._presets import PARAMETERS, PRESETS, Preset
 from cotrain.data.corruptions._random import ImageRandom
 from cotrain.data.corruptions._snow import snow
+from cotrain.data.corruptions._spatter import spatter
 from cotrain.errors import DataError, did_you_mean
 from cotrain.seeds import derive_seed
 
@@ -35,7 +36,7 @@ COMMON: dict[str, Corruption] = {
     "fog": fog,
     "elastic_transform": elastic_transform,
 }
-EXTRA: dict[str, Corruption] = {}
+EXTRA: dict[str, Corruption] = {"spatter": spatter}
 CORRUPTIONS = COMMON | EXTRA
 
 Array = TypeVar("Array", Tensor, np.ndarray)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from cotrain.data.corruptions._elastic import Elastic
 from cotrain.data.corruptions._frost import Frost
 from cotrain.data.corruptions._snow import Snow
+from cotrain.data.corruptions._spatter import Spatter
 
 Preset = Literal["imagenet_c", "tiny_imagenet_c", "cifar_c"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -83,6 +84,29 @@ PARAMETERS: dict[str, dict[Preset, tuple[Any, ...]]] = {
             Elastic(0.08, 0.06, 0.06),
             Elastic(0.1, 0.04, 0.05),
             Elastic(0.1, 0.03, 0.03),
+        ),
+    },
+    "spatter": {
+        "imagenet_c": (
+            Spatter(0.65, 0.3, 4, 0.69, 0.6, False),
+            Spatter(0.65, 0.3, 3, 0.68, 0.6, False),
+            Spatter(0.65, 0.3, 2, 0.68, 0.5, False),
+            Spatter(0.65, 0.3, 1, 0.65, 1.5, True),
+            Spatter(0.67, 0.4, 1, 0.65, 1.5, True),
+        ),
+        "tiny_imagenet_c": (
+            Spatter(0.62, 0.1, 0.7, 0.7, 0.6, False),
+            Spatter(0.65, 0.1, 0.8, 0.7, 0.6, False),
+            Spatter(0.65, 0.3, 1, 0.69, 0.6, False),
+            Spatter(0.65, 0.1, 0.7, 0.68, 0.6, True),
+            Spatter(0.65, 0.1, 0.5, 0.67, 0.6, True),
+        ),
+        "cifar_c": (
+            Spatter(0.62, 0.1, 0.7, 0.7, 0.5, False),
+            Spatter(0.65, 0.1, 0.8, 0.7, 0.5, False),
+            Spatter(0.65, 0.3, 1, 0.69, 0.5, False),
+            Spatter(0.65, 0.1, 0.7, 0.69, 0.6, True),
+            Spatter(0.65, 0.1, 0.5, 0.68, 0.6, True),
         ),
     },
 }

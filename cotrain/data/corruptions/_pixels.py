@@ -6,6 +6,16 @@ import torch
 from torch import Tensor
 
 
+def to_unit(images: Tensor) -> Tensor:
+    """Bytes as float32 in 0..1."""
+    return divided(images.float(), 255)
+
+
 def to_bytes(values: Tensor) -> Tensor:
     """Values in 0..1, clamped, as uint8: the reference truncates."""
     return (values.clamp(0, 1) * 255).to(torch.uint8)
+
+
+def divided(values: Tensor, divisor: float) -> Tensor:
+    """Quotients that are rounded once, on every device: by a plain number, a GPU multiplies with a rounded reciprocal."""
+    return values / torch.tensor(divisor, dtype=values.dtype, device=values.device)

@@ -9,16 +9,21 @@ import torch
 from torch import Tensor
 
 from cotrain.data.corruptions._corruption import Corruption
+from cotrain.data.corruptions._defocus_blur import defocus_blur
 from cotrain.data.corruptions._elastic import elastic_transform
 from cotrain.data.corruptions._fog import fog
 from cotrain.data.corruptions._frost import frost
+from cotrain.data.corruptions._gaussian_blur import gaussian_blur
 from cotrain.data.corruptions._glass import glass_blur
+from cotrain.data.corruptions._light import brightness, contrast, saturate
 from cotrain.data.corruptions._motion_blur import motion_blur
-from cotrain.data.corruptions._noise import gaussian_noise
+from cotrain.data.corruptions._noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from cotrain.data.corruptions._pixelate import pixelate
 from cotrain.data.corruptions._presets import PARAMETERS, PRESETS, Preset
 from cotrain.data.corruptions._random import ImageRandom
 from cotrain.data.corruptions._snow import snow
 from cotrain.data.corruptions._spatter import spatter
+from cotrain.data.corruptions._zoom_blur import zoom_blur
 from cotrain.errors import DataError, did_you_mean
 from cotrain.seeds import derive_seed
 
@@ -29,14 +34,26 @@ SMALLEST = 32  # pixels a side
 # the order of the benchmark, then the four extra ones that its authors keep for development
 COMMON: dict[str, Corruption] = {
     "gaussian_noise": gaussian_noise,
+    "shot_noise": shot_noise,
+    "impulse_noise": impulse_noise,
+    "defocus_blur": defocus_blur,
     "glass_blur": glass_blur,
     "motion_blur": motion_blur,
+    "zoom_blur": zoom_blur,
     "snow": snow,
     "frost": frost,
     "fog": fog,
+    "brightness": brightness,
+    "contrast": contrast,
     "elastic_transform": elastic_transform,
+    "pixelate": pixelate,
 }
-EXTRA: dict[str, Corruption] = {"spatter": spatter}
+EXTRA: dict[str, Corruption] = {
+    "speckle_noise": speckle_noise,
+    "gaussian_blur": gaussian_blur,
+    "spatter": spatter,
+    "saturate": saturate,
+}
 CORRUPTIONS = COMMON | EXTRA
 
 Array = TypeVar("Array", Tensor, np.ndarray)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cotrain.data.corruptions._corruption import Corruption, Draws
 from cotrain.data.corruptions._gaussian import ONE, gaussian
+from cotrain.data.corruptions._pixels import divided
 from cotrain.data.corruptions._random import ImageRandom
 
 FRACTION = 11  # bits of a place between two pixels: bytes weighted along both axes stay below 2**30
@@ -67,9 +68,8 @@ def affine_places(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tenso
     centre = torch.tensor([width // 2, height // 2], device=moves.device, dtype=torch.float64)
     corners = torch.tensor([[side, side], [side, -side], [-side, -side]], device=moves.device, dtype=torch.float64)
     moved = corners + moves.double()
-    sides = torch.tensor(2.0 * side, device=moves.device, dtype=torch.float64)
-    right, down = (moved[:, 1] - moved[:, 2]) / sides, (moved[:, 0] - moved[:, 1]) / sides  # images of unit steps
-    offset = moved[:, 1] - right * side + down * side  # image of the centre
+    right, down = (divided(moved[:, i] - moved[:, i + 1], 2 * side) for i in (1, 0))  # what unit steps become
+    offset = moved[:, 1] - right * side + down * side  # what the centre becomes
     determinant = (right[:, 0] * down[:, 1] - right[:, 1] * down[:, 0])[:, None, None]
     x = torch.arange(width, device=moves.device).double() - centre[0]
     y = torch.arange(height, device=moves.device).double()[:, None] - centre[1]
@@ -80,9 +80,7 @@ def affine_places(moves: Tensor, height: int, width: int) -> tuple[Tensor, Tenso
     return (rows * PIXEL).round().int(), (columns * PIXEL).round().int()
 
 
-def sample(
-    images: Tensor, rows: Tensor, columns: Tensor, *, repeat_edge: bool = True, truncate: bool = True
-) -> Tensor:
+def sample(images: Tensor, rows: Tensor, columns: Tensor, *, repeat_edge: bool = True, truncate: bool = True) -> Tensor:
     """Pixels at places between pixels, bilinear, in whole numbers; beyond its edges the image is mirrored.
 
     Args:

@@ -35,7 +35,8 @@ def plasma(offsets: Tensor, size: int, decay: float) -> Tensor:
 
     Each level halves the distance of the known points: a square's centre and two of its edges' centres become the mean
     of their four neighbours plus a random offset. The offset's range is the square of a spread that starts at 100 and
-    is divided by `decay` a level, as in the reference implementation. Each step is one rounding a point, in fixed order.
+    is divided by `decay` a level, as in the reference implementation. Steps
+    are rounded one by one, in fixed order.
 
     Args:
         offsets: In -1..1, float32 (maps, size**2 - 1), level after level: centres, upper edges, left edges.

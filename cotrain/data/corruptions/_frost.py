@@ -13,7 +13,7 @@ from cotrain.data.corruptions._corruption import Corruption, Draws
 from cotrain.data.corruptions._frost_files import frost_files
 from cotrain.data.corruptions._frost_growth import SIZE
 from cotrain.data.corruptions._frost_textures import frost_textures
-from cotrain.data.corruptions._pixels import luminance
+from cotrain.data.corruptions._pixels import divided, luminance
 from cotrain.data.corruptions._random import ImageRandom
 
 STEP = 20  # weights are whole 20ths
@@ -41,9 +41,7 @@ def _draw(folder: Path | None, random: ImageRandom, shape: tuple[int, int, int],
     textures = _textures(folder, shape[1:], parameters.reduction, random.device)
     texture = random.integers("texture", low=0, high=len(textures))
     # our own go on beyond their edges, so that a crop may begin anywhere
-    room = [
-        (texture.shape[1] - shape[1], texture.shape[2] - shape[2]) for texture in textures
-    ]
+    room = [(texture.shape[1] - shape[1], texture.shape[2] - shape[2]) for texture in textures]
     places = random.integers("place", 2, low=0, high=2**24)
     starts = (places * torch.tensor(room, device=random.device)[texture]) >> 24
     return {"texture": texture, "row": starts[:, 0], "column": starts[:, 1]}
@@ -58,12 +56,10 @@ def _apply(folder: Path | None, images: Tensor, parameters: Frost, draws: Draws)
     if images.shape[1] == 1:
         ice = luminance(ice)
     mixed = images.float() * round(STEP * parameters.image) + ice * round(STEP * parameters.ice)
-    return (mixed / mixed.new_tensor(STEP)).clamp(max=255).to(torch.uint8)
+    return divided(mixed, STEP).clamp(max=255).to(torch.uint8)
 
 
-def _textures(
-    folder: Path | None, shape: tuple[int, int], reduction: int, device: torch.device
-) -> tuple[Tensor, ...]:
+def _textures(folder: Path | None, shape: tuple[int, int], reduction: int, device: torch.device) -> tuple[Tensor, ...]:
     if folder is not None:
         return tuple(texture.to(device) for texture in frost_files(folder, shape, reduction))
     return _own_textures(shape, reduction, device)

@@ -19,9 +19,7 @@ BYTE = float(2 ** (BITS - 8))  # one grey level as such a value
 Edges = Literal["nearest", "reflect"]
 
 
-def gaussian(
-    values: Tensor, sigma: tuple[float, float], *, truncate: float = 4.0, edges: Edges = "nearest"
-) -> Tensor:
+def gaussian(values: Tensor, sigma: tuple[float, float], *, truncate: float = 4.0, edges: Edges = "nearest") -> Tensor:
     """Filter whole numbers, rows and columns apart, as `scipy.ndimage.gaussian_filter` does.
 
     Args:

@@ -7,14 +7,12 @@ import math
 
 import numpy as np
 import torch
-from scipy.linalg.blas import daxpy, saxpy
 from torch import Tensor
 
 from cotrain.data.corruptions._corruption import Corruption, Draws
 from cotrain.data.corruptions._fixed_point import ONE, fixed_point
 from cotrain.data.corruptions._random import ImageRandom
-
-Step = tuple[int, int]  # rows down, columns to the right
+from cotrain.data.corruptions._shifts import Step, cropped, shifted_sums
 
 
 def _draw_angle(random: ImageRandom, shape: tuple[int, int, int], parameters: tuple[int, float]) -> Draws:  # noqa: ARG001
@@ -34,9 +32,9 @@ def blur_along(layers: Tensor, radius: int, sigma: float, angles: Tensor) -> Ten
     """Blur each image along its own direction.
 
     A pixel becomes the weighted sum of 2 * radius + 1 pixels, i steps away at the angle, with weights that are
-    proportional to exp(-i^2 / 2 sigma^2); outside of the image its border goes on. Steps are rounded to whole pixels, halves
-    towards zero. A line that is longer than the image ends where it leaves it, and its weights then sum to less. This is
-    ImageMagick's motion blur, as `imagecorruptions` has it.
+    proportional to exp(-i^2 / 2 sigma^2); outside of the image its border goes on. Steps are rounded to whole pixels,
+    halves towards zero. A line that is longer than the image ends where it leaves it, and its weights then sum to less.
+    This is ImageMagick's motion blur as `imagecorruptions` has it.
 
     Args:
         layers: Whole numbers as floats, (images, channels, height, width): float32 up to 255, float64 up to 2^36.
@@ -67,40 +65,26 @@ def _steps(angle: float, count: int) -> list[Step]:
 
 
 def _by_shifts(layers: Tensor, weights: tuple[int, ...], lines: list[list[Step]]) -> Tensor:
-    """One image after the other, small enough for the processor's cache: a step is a shift of all its numbers at once.
-
-    Rows are as long as the padded ones meanwhile, so what is summed beyond their ends is left out at last.
-    """
+    """One image after the other, small enough for the processor's cache."""
     height, width = layers.shape[2:]
-    found = torch.empty_like(layers)
-    for layer, line, out in zip(layers.permute(0, 2, 3, 1).contiguous().numpy(), lines, found, strict=True):
-        taps = _taps(line, weights, height, width)
-        (top, bottom), (left, right) = ((-min(axis), max(axis)) for axis in zip(*taps, strict=True))
+    blurred = torch.empty(layers.shape, dtype=layers.dtype)
+    for layer, line, out in zip(layers.permute(0, 2, 3, 1).contiguous().numpy(), lines, blurred.numpy(), strict=True):
+        taps: dict[Step, int] = {}
+        for (down, right), weight in zip(line, weights, strict=True):
+            if abs(down) < height and abs(right) < width:
+                taps[down, right] = taps.get((down, right), 0) + weight
+        (top, bottom), (left, beyond) = ((-min(steps), max(steps)) for steps in zip(*taps, strict=True))
         padded = layer.take(np.arange(-top, height + bottom), 0, mode="clip")
-        padded = padded.take(np.arange(-left, width + right), 1, mode="clip")
-        row, pixel = padded[0].size, layer.shape[2]
-        numbers, sums = padded.ravel(), np.zeros(height * row, dtype=layer.dtype)
-        length = (height - 1) * row + width * pixel
-        add = daxpy if layer.dtype == np.float64 else saxpy  # exact: whole numbers
-        for (y, x), weight in taps.items():
-            sums = add(numbers[(top + y) * row + (left + x) * pixel :], sums, length, weight)
-        out.copy_(torch.from_numpy(sums.reshape(height, -1, pixel)[:, :width]).permute(2, 0, 1))
-    return found
-
-
-def _taps(line: list[Step], weights: tuple[int, ...], height: int, width: int) -> dict[Step, int]:
-    """The weight of each pixel on the line, for as long as it is in an image."""
-    taps: dict[Step, int] = {}
-    for (down, right), weight in zip(line, weights, strict=True):
-        if abs(down) < height and abs(right) < width:
-            taps[down, right] = taps.get((down, right), 0) + weight
-    return taps
+        padded = padded.take(np.arange(-left, width + beyond), 1, mode="clip")
+        shifted = {(top + down, left + right): weight for (down, right), weight in taps.items()}
+        out[:] = cropped(shifted_sums(padded, shifted, height, width).T, padded.shape[1], width)
+    return blurred
 
 
 def _by_gathers(layers: Tensor, weights: tuple[int, ...], lines: list[list[Step]]) -> Tensor:
     """One step after the other for the whole batch, as a GPU likes it."""
     count, channels, height, width = layers.shape
-    steps = torch.from_numpy(np.array(lines, dtype=np.int64).reshape(count, len(weights), 2)).to(layers.device)
+    steps = torch.tensor(lines, dtype=torch.int64, device=layers.device).view(count, len(weights), 2)
     within = (steps[..., 0].abs() < height) & (steps[..., 1].abs() < width)
     scaled = within * torch.tensor(weights, device=layers.device, dtype=layers.dtype)
     rows, columns = (torch.arange(size, device=layers.device) for size in (height, width))

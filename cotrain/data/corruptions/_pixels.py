@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def to_unit(images: Tensor) -> Tensor:
+    """Bytes as float32 in 0..1."""
+    return divided(images.float(), 255)
+
+
 def to_bytes(values: Tensor) -> Tensor:
     """Values in 0..1, clamped, as uint8: the reference truncates."""
     return (values.clamp(0, 1) * 255).to(torch.uint8)
@@ -19,4 +24,9 @@ def luminance(pixels: Tensor) -> Tensor:
     if pixels.shape[1] == 1:
         return pixels
     red, green, blue = pixels.split(1, 1)
-    return (red * 299 + green * 587 + blue * 114) / pixels.new_tensor(1000.0)
+    return divided(red * 299 + green * 587 + blue * 114, 1000)
+
+
+def divided(values: Tensor, divisor: float) -> Tensor:
+    """Quotients that are rounded once, on every device: by a plain number, a GPU multiplies with a rounded reciprocal."""
+    return values / torch.tensor(divisor, dtype=values.dtype, device=values.device)

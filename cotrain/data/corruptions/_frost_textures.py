@@ -59,7 +59,7 @@ def frost_textures() -> tuple[torch.Tensor, ...]:
 
 
 def _texture(number: int, kind: Kind) -> torch.Tensor:
-    pool = ImageRandom(SEED, torch.tensor([number])).integers16("frost", 65536)[0].numpy()
+    pool = ImageRandom(SEED, torch.tensor([number])).integers16("frost", 65536)[0].long().numpy()
     light = _lit(*grow(kind.habit, pool), kind)
     grey = _with_tones(light, kind.tones)
     colours = [grey + tint * (255 - grey) // 255 for tint in kind.tint]

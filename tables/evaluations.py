@@ -220,17 +220,24 @@ class Robustness(_EvaluationTable):
         "robustness_preset : varchar(32)     # table of severities; files: pictures that somebody published",
         "robustness_seed = null : int32      # of the corruptions; null: files",
         "corruptions_version = null : int32  # of the code that corrupts; null: files",
+        "robustness_frost = '' : varchar(32) # frost_identity of original pictures of frost; empty: cotrain's own",
     )
 
     @classmethod
     def facts(cls, config: Any) -> dict[str, Any]:
         """What the images were corrupted by."""
         if config.kind == cls.FILES:
-            return {"robustness_preset": "files", "robustness_seed": None, "corruptions_version": None}
+            return {
+                "robustness_preset": "files",
+                "robustness_seed": None,
+                "corruptions_version": None,
+                "robustness_frost": "",
+            }
         return {
             "robustness_preset": config.preset,
             "robustness_seed": config.seed,
             "corruptions_version": config.version,
+            "robustness_frost": config.frost,
         }
 
     @classmethod

@@ -43,7 +43,8 @@ def robustness_text(rows: pd.DataFrame, baseline: Collection[str] = ()) -> str:
     for (task, metric), held in under.groupby(level=["task", "metric"], sort=False):
         wide = held.groupby(level=["corruption", "label"], sort=False).agg(_median).unstack("label")
         runs = held.reset_index()["run"].nunique()
-        wide = wide.reindex([name for name in corruption_names(extra=True) if name in wide.index])
+        order = dict.fromkeys([*corruption_names(extra=True), *wide.index])  # other releases may have had others
+        wide = wide.loc[[name for name in order if name in wide.index]]
         wide = wide.rename_axis(columns=None)
         parts.append(
             f"{task} {metric}: mean over severities, median over {runs} runs by label:\n"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from annotated_types import Ge, Le
+from pydantic import model_validator
 from torch import Tensor
 
 from cotrain.config import Config, NotIdentity
 from cotrain.data import Data
-from cotrain.data.corruptions import CORRUPTIONS_VERSION, Preset, corrupt_batch
+from cotrain.data.corruptions import CORRUPTIONS_VERSION, Preset, corrupt_batch, frost_identity
 from cotrain.errors import ConfigError, DataError
 from cotrain.evaluations._journal import Condition
 from cotrain.evaluations._robustness import (
@@ -29,6 +30,7 @@ from cotrain.evaluations._robustness import (
     weights_digest,
 )
 from cotrain.models import MultiTaskModel
+from cotrain.settings import data_folder
 from cotrain.training import as_they_are
 
 
@@ -46,7 +48,18 @@ class CorruptionsConfig(Config):
         0  # of the corruptions: the same for all runs, so that they can be paired
     )
     version: Annotated[int, Ge(1)] = CORRUPTIONS_VERSION  # of the corruptions' code; only the present one is computed
+    frost: str = ""  # `frost_identity` of the original pictures of frost in frost_folder; "": cotrain's own textures
+    frost_folder: Annotated[str, NotIdentity()] = ""  # relative to the data folder (COTRAIN_DATA)
     batch_size: Annotated[int, Ge(1), NotIdentity()] = 256  # images at once
+
+    @model_validator(mode="after")
+    def _both_of_frost(self) -> Self:
+        if bool(self.frost) != bool(self.frost_folder):
+            raise ValueError(
+                "frost_folder says where the pictures are, frost which they are: state both, or none "
+                "(cotrain.data.corruptions.frost_identity gives the second of the first)"
+            )
+        return self
 
 
 def corruptions(
@@ -77,9 +90,11 @@ def corruptions(
 
     Raises:
         ConfigError: The config is of another version of the corruptions' code.
-        DataError: Images are too small, or the journal is of something else or in use.
+        DataError: Images are too small, pictures of frost are missing or others, or the journal is of something else
+            or in use.
     """
-    require_present_version(config)
+    _require_present_version(config)
+    frost_folder = _frost_folder(config)
     tasks: Tasks = {
         task: {session: first_images(source, config.images) for session, source in sessions.items()}
         for task, sessions in data.splits[config.split].items()
@@ -88,11 +103,13 @@ def corruptions(
     if not tasks:
         return []
     conditions = conditions_of(config.corruptions, config.severities)
-    _try(conditions, tasks, config)
+    _try(conditions[1], tasks, config)
 
     def scores(condition: Condition) -> list[RobustnessScore]:
         def seen(images: Tensor, rows: Tensor) -> Tensor:
-            return corrupt_batch(images, *condition, seed=config.seed, indices=rows, preset=config.preset)
+            return corrupt_batch(
+                images, *condition, seed=config.seed, indices=rows, preset=config.preset, frost_folder=frost_folder
+            )
 
         return scores_under(
             condition,
@@ -110,7 +127,7 @@ def corruptions(
     return under_each(conditions, scores, journal=journal, heading=heading, on_condition=on_condition)
 
 
-def require_present_version(config: CorruptionsConfig) -> None:
+def _require_present_version(config: CorruptionsConfig) -> None:
     """Refuse to compute what another release's corruptions gave.
 
     Raises:
@@ -124,11 +141,21 @@ def require_present_version(config: CorruptionsConfig) -> None:
         )
 
 
-def _try(conditions: tuple[Condition, ...], tasks: Tasks, config: CorruptionsConfig) -> None:
-    """Refuse before anything is computed what an image of each task shows to be impossible."""
+def _frost_folder(config: CorruptionsConfig) -> Path | None:
+    """Where the original pictures of frost are, if they are asked for; others than these are refused."""
+    if not config.frost_folder:
+        return None
+    folder = data_folder() / config.frost_folder
+    if (found := frost_identity(folder)) != config.frost:
+        raise DataError(f"{folder} holds other pictures of frost ({found}) than the config asks for ({config.frost}).")
+    return folder
+
+
+def _try(condition: Condition, tasks: Tasks, config: CorruptionsConfig) -> None:
+    """Refuse, before anything is computed, images of a task that no corruption takes."""
     for task, sessions in tasks.items():
-        black = torch.zeros(1, *next(iter(sessions.values())).images.shape[1:], dtype=torch.uint8)
-        for condition in conditions[1 :: len(config.severities)]:
+        for source in sessions.values():
+            black = torch.zeros(1, *source.images.shape[1:], dtype=torch.uint8)
             try:
                 corrupt_batch(
                     black, *condition, seed=0, indices=torch.zeros(1, dtype=torch.int64), preset=config.preset

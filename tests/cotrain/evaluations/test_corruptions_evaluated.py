@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import pearsonr, spearmanr
 
-from cotrain.data.corruptions import CORRUPTIONS_VERSION, corrupt_batch, corruption_names
+from cotrain.data.corruptions import CORRUPTIONS_VERSION, corrupt_batch, corruption_names, frost_identity
 from cotrain.errors import ConfigError, DataError
 from cotrain.evaluations import CorruptionsConfig, conditions_of, corruptions
 from cotrain.training import evaluate
@@ -179,6 +180,52 @@ def test_images_that_are_too_small_are_told_before_anything_is_computed(model, d
     with pytest.raises(DataError, match=r"^Task 'cells': Corruptions are defined from 32 .* Leave the task out: tasks"):
         evaluated(model, changed, on_condition=lambda: done.append(1))
     assert done == []
+
+
+# --- original pictures of frost ---
+
+
+@pytest.fixture
+def frost(tmp_path, monkeypatch):
+    """A folder `frost` in the data folder with six pictures, as light as those of the benchmark are."""
+    monkeypatch.setenv("COTRAIN_DATA", str(tmp_path))
+    random = np.random.default_rng(0)
+    (tmp_path / "frost").mkdir()
+    for number in range(1, 7):
+        pixels = random.integers(0, 256, (60, 60, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "frost" / f"frost{number}.{'png' if number < 4 else 'jpg'}")
+    return tmp_path / "frost"
+
+
+def test_frost_of_the_original_pictures(model, data, frost):
+    config = CorruptionsConfig(corruptions=("frost",), severities=(5,), tasks=("animals",))
+    theirs = config.replace(frost=frost_identity(frost), frost_folder="frost")
+    assert theirs.key() != config.key()
+    frost.rename(frost.with_name("elsewhere"))
+    moved = theirs.replace(frost_folder="elsewhere")
+    assert moved.key() == theirs.key(), "pictures are named by what they are, not by where"
+    found = values(evaluated(model, data, moved))
+    source = data.splits["test"]["animals"][""]
+    images = corrupt_batch(
+        source.images, "frost", 5, seed=0, indices=torch.arange(30), frost_folder=frost.with_name("elsewhere")
+    )
+    with torch.no_grad():
+        scores = model.eval()(images, "animals")
+    loss = torch.nn.functional.cross_entropy(scores, source.targets)
+    assert found["animals", "", "frost", 5, "loss"] == pytest.approx(float(loss), rel=1e-5)
+    with pytest.raises(DataError, match=r"The folder of frost pictures .*frost has no frost1\.png"):
+        evaluated(model, data, theirs)
+    (frost.with_name("elsewhere") / "frost1.png").write_bytes(b"another picture")
+    with pytest.raises(
+        DataError, match=rf"holds other pictures of frost \(\w+\) than the config asks for \({theirs.frost}"
+    ):
+        evaluated(model, data, moved)
+
+
+@pytest.mark.parametrize("half", [{"frost": "0123456789abcdef"}, {"frost_folder": "frost"}])
+def test_half_of_what_says_which_frost_is_refused(half):
+    with pytest.raises(ConfigError, match="state both, or none"):
+        CorruptionsConfig(**half)
 
 
 # --- the journal ---

@@ -98,7 +98,7 @@ def test_the_command_evaluates_what_is_not_evaluated(fresh, command, tmp_path):
     levels.write_text("std: [0.0, 0.5]\n")
     status, out, _ = command("evaluate", "--suite", "noise_accuracy", "--config", str(levels))
     assert len(re.findall(r"^ *(?:together|stripes only) .* stripes ", out, re.MULTILINE)) == 4
-    stored = (Evaluation() & {"evaluation_kind": NoiseAccuracy.kind}).proj().fetch1()
+    stored = (Evaluation() & {"evaluation_kind": NoiseAccuracy.kinds[0]}).proj().fetch1()
     assert Evaluation.load(stored) == NoiseAccuracyConfig(std=(0.0, 0.5))
 
 

@@ -96,7 +96,7 @@ def draw_legend(figure: Figure, look: Mapping[str, Look], panels: int, *, note: 
     from matplotlib.lines import Line2D
 
     if look:
-        names = [broken(label, LEGEND_LETTERS * panels - 8) for label in look]
+        names = [broken(label, LEGEND_LETTERS * panels - 16) for label in look]
         letters = max(len(line) for name in names for line in name.split("\n")) + 8  # with the line before it
         beside = max(1, min(len(look), LEGEND_LETTERS * panels // letters))
         rows = math.ceil(len(look) / beside) * max(name.count("\n") + 1 for name in names)

@@ -163,7 +163,7 @@ def sheet(options: argparse.Namespace) -> int:
 
 def _image(path: Path | None, size: int) -> NDArray[np.uint8]:
     """The middle square of a picture, scaled: (size, size, channels)."""
-    from cotrain.data import Preparation, picture
+    from cotrain.data import Preparation, channels_of, picture
 
     if path is None:
         import sklearn.datasets
@@ -171,5 +171,5 @@ def _image(path: Path | None, size: int) -> NDArray[np.uint8]:
         path = Path(sklearn.datasets.__file__).parent / "images" / DEFAULT_IMAGE
     elif not path.exists() and not path.is_absolute():
         path = data_folder() / path
-    # channels as they are: grey pictures are corrupted as grey ones
-    return picture(path, Preparation(channels=0, size=size, fit="crop")).transpose(1, 2, 0)
+    # grey pictures are corrupted as grey ones: noise has no colour
+    return picture(path, Preparation(channels=channels_of(path), size=size, fit="crop")).transpose(1, 2, 0)

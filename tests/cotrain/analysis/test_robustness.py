@@ -223,7 +223,7 @@ def test_correlations_have_no_corruption_error():
 @pytest.mark.parametrize("summary", [robustness_differences, corruption_errors])
 def test_an_unknown_baseline(summary):
     held = robustness(scores(seeds=1, corruptions=FEW))
-    with pytest.raises(CotrainError, match="No evaluated run has the label 'bsaeline'. Did you mean 'baseline'?"):
+    with pytest.raises(CotrainError, match=r"No evaluated run has the label 'bsaeline'\. Did you mean 'baseline'\?"):
         summary(held, "bsaeline")
 
 

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from corruption_frames import COMMON, FEW, LABELS, scores
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -42,10 +43,11 @@ def blank():
 def covering(figure):
     """Pairs of upright texts whose boxes meet by more than a pixel, and texts that leave the figure."""
     figure.draw_without_rendering()
+    hidden = unseen(figure)
     texts = [
         text
         for text in figure.findobj(Text)
-        if text.get_visible() and text.get_text().strip() and text.get_rotation() % 90 == 0 and shown(text)
+        if text.get_visible() and text.get_text().strip() and text.get_rotation() % 90 == 0 and text not in hidden
     ]
     boxes = [text.get_window_extent() for text in texts]
     found = []
@@ -62,18 +64,17 @@ def covering(figure):
     return found, outside
 
 
-def shown(text):
-    """Whether its axes are, and tick labels beyond the limits are not."""
-    axes = text.axes
-    if axes is None:
-        return True
-    if not axes.get_visible():
-        return False
-    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-            if text in (tick.label1, tick.label2):
-                return min(limits) <= tick.get_loc() <= max(limits)
-    return True
+def unseen(figure):
+    """Texts of axes that are not shown, and labels of ticks beyond the limits."""
+    found = set()
+    for axes in figure.findobj(Axes):
+        if not axes.get_visible():
+            found |= set(axes.findobj(Text))
+        for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                if not min(limits) <= tick.get_loc() <= max(limits):
+                    found |= {tick.label1, tick.label2}
+    return found
 
 
 def test_overlaps_would_be_seen():

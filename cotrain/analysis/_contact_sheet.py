@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +52,10 @@ def contact_sheet(
     from matplotlib.figure import Figure
 
     categories = grouped(corruption_names(extra=True) if names is None else names)
+    batch = np.array(image[None])  # a copy: torch warns of arrays that may not be written to
     pictures = {
         category: [
-            [corrupt(image[None], name, severity, seed=seed, preset=preset)[0] for severity in SEVERITIES]
+            [corrupt(batch, name, severity, seed=seed, preset=preset)[0] for severity in SEVERITIES]
             for name in of_category
         ]
         for category, of_category in categories.items()
@@ -122,12 +123,12 @@ def _draw_category(axes: Axes, rows: list[list[NDArray[np.uint8]]], names: list[
     _show(axes, sheet, aspect="auto")
     axes.set_yticks(tile[0] * np.arange(len(rows)) + side[0] / 2, [words(name) for name in names], fontsize=SMALL)
     if severities:
-        axes.set_xticks(tile[1] * np.arange(len(SEVERITIES)) + side[1] / 2, SEVERITIES, fontsize=SMALL)
+        axes.set_xticks(tile[1] * np.arange(len(SEVERITIES)) + side[1] / 2, list(map(str, SEVERITIES)), fontsize=SMALL)
         axes.xaxis.tick_top()
     axes.tick_params(length=0, pad=2)
 
 
-def _show(axes: Axes, pixels: NDArray[np.uint8], aspect: str = "equal") -> None:
+def _show(axes: Axes, pixels: NDArray[np.uint8], aspect: Literal["equal", "auto"] = "equal") -> None:
     grey = pixels.shape[2] == 1
     axes.imshow(
         pixels[..., 0] if grey else pixels,

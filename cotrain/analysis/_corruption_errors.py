@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cotrain.analysis._robustness import CLEAN, Robustness
 from cotrain.errors import CotrainError, did_you_mean
@@ -31,8 +31,6 @@ def corruption_errors(held: Robustness, baseline: str) -> pd.DataFrame:
     Raises:
         CotrainError: No experiment has that label, or the score is no share of images.
     """
-    import pandas as pd
-
     if baseline not in held.labels:
         raise CotrainError(f"No evaluated run has the label {baseline!r}.{did_you_mean(baseline, held.labels)}")
     if held.metric not in SHARES:
@@ -40,12 +38,11 @@ def corruption_errors(held: Robustness, baseline: str) -> pd.DataFrame:
     wide = 1 - held.values.pivot(index=["run_key", "label", "seed"], columns=["corruption", "severity"], values="value")
     if (CLEAN, 0) not in wide:
         wide[(CLEAN, 0)] = float("nan")
-    reference = wide[wide.index.get_level_values("label") == baseline].mean().to_dict()
-    rows = []
-    for key, errors in wide.iterrows():
-        own = errors.to_dict()
-        values = [score(own, reference).value for score in (mean_corruption_error, relative_mean_corruption_error)]
-        rows.append((*key, *values))  # type: ignore[misc]
+    reference: dict[Any, float] = wide[wide.index.get_level_values("label") == baseline].mean().to_dict()
+    errors: list[dict[Any, float]] = wide.to_dict("records")
+    found = wide.index.to_frame(index=False)
+    found["mce"] = [mean_corruption_error(own, reference).value for own in errors]
+    found["relative_mce"] = [relative_mean_corruption_error(own, reference).value for own in errors]
     place = {label: number for number, label in enumerate(held.labels)}
-    rows.sort(key=lambda row: (place[row[1]], row[2]))
-    return pd.DataFrame(rows, columns=["run_key", "label", "seed", "mce", "relative_mce"])
+    found = found.assign(place=found.label.map(place)).sort_values(["place", "seed"], ignore_index=True)
+    return found[["run_key", "label", "seed", "mce", "relative_mce"]]

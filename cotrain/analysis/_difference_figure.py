@@ -67,12 +67,15 @@ def draw_differences(
 
 
 def _draw_points(axes: Axes, x: np.ndarray, points: pd.DataFrame, look: Look) -> None:
-    for place, row in zip(x, points.itertuples(), strict=True):
-        several = row.seeds > 1
-        if several:
-            axes.vlines(place, row.low, row.high, color=look.colour, lw=1.2, zorder=3)
-        fill = look.colour if several else "w"
-        axes.plot(place, row.difference, look.marker, color=look.colour, mfc=fill, ms=4, zorder=4)
+    values = points[["difference", "low", "high"]].to_numpy(dtype=float)
+    for place, (difference, low, high) in zip(x, values, strict=True):
+        if np.isnan(difference):
+            continue
+        has_interval = bool(np.isfinite(low))
+        if has_interval:
+            axes.vlines(place, low, high, color=look.colour, lw=1.2, zorder=3)
+        fill = look.colour if has_interval else "w"
+        axes.plot(place, difference, look.marker, color=look.colour, mfc=fill, ms=4, zorder=4)
 
 
 def _draw_bands(axes: Axes, held: Robustness) -> None:

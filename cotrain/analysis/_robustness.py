@@ -121,7 +121,7 @@ def run_summary(held: Robustness) -> pd.DataFrame:
             means[name] = wide[[(name, severity) for severity in severities]].mean(axis=1, skipna=False)
     summary |= {CORRUPTED: pd.DataFrame(means).mean(axis=1, skipna=False), **means}
     table = pd.DataFrame(summary).rename_axis(index="run_key", columns="score")
-    rows = table.stack(future_stack=True).rename("value").reset_index()
+    rows = table.reset_index().melt("run_key", var_name="score")
     return rows.join(runs, on="run_key")[["run_key", "label", "seed", "score", "value"]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cotrain.errors import CotrainError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 METADATA: dict[str, dict[str, str | None]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 DOTS = 200  # an inch, of PNG files
 # letters stay letters, which drawing programs edit and readers search
-LETTERS = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "cotrain"}
+LETTERS: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "cotrain"}
 
 
 def check_picture_path(path: Path) -> None:

@@ -101,8 +101,11 @@ def _mean_over_all(held: Robustness, confidence: float) -> pd.DataFrame:
     """The mean over corruptions at each severity, as `condition_summary` gives single ones."""
     found = held.values[held.values.corruption != CLEAN]
     wide = found.pivot(index=["run_key", "label", "seed"], columns=["severity", "corruption"], values="value")
-    means = {severity: wide[severity].mean(axis=1, skipna=False) for severity in held.severities}
-    rows = pd.DataFrame(means).rename_axis(columns="severity").stack(future_stack=True).rename("value").reset_index()
+    means = {}
+    for severity in held.severities:
+        of_severity: pd.DataFrame = wide.loc[:, [severity]]
+        means[severity] = of_severity.mean(axis=1, skipna=False)
+    rows = pd.DataFrame(means).reset_index().melt(["run_key", "label", "seed"], var_name="severity")
     together = Robustness(held.task, held.metric, held.session, held.labels, rows.assign(corruption=CORRUPTED))
     return condition_summary(together, confidence=confidence)
 

@@ -13,7 +13,7 @@ from cotrain.analysis._style import BANDS, SMALL, broken, ink, words
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
-    from matplotlib.image import AxesImage
+    from matplotlib.patches import Rectangle
     from numpy.typing import NDArray
 
 BESIDE = 4  # maps in a row
@@ -38,9 +38,11 @@ def draw_heat_maps(figure: Figure | SubFigure, held: Robustness) -> list[Axes]:
     """
     names = [name for of_category in held.corruptions.values() for name in of_category]
     points = condition_summary(held)
-    wide = points.pivot(index=["label", "corruption"], columns="severity", values="mean")
     cells = {
-        label: wide.loc[label].reindex(index=names, columns=held.severities).to_numpy(dtype=float)
+        label: points[points.label == label]
+        .pivot(index="corruption", columns="severity", values="mean")
+        .reindex(index=names, columns=held.severities)
+        .to_numpy(dtype=float)
         for label in held.labels
     }
     known = np.concatenate([values[np.isfinite(values)] for values in cells.values()] or [np.zeros(1)])
@@ -51,9 +53,8 @@ def draw_heat_maps(figure: Figure | SubFigure, held: Robustness) -> list[Axes]:
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(held.labels) :]:
         axes.set_visible(False)
-    image: AxesImage | None = None
     for place, (label, axes) in enumerate(zip(held.labels, grid.flat, strict=False)):
-        image = _draw_map(axes, cells[label], low, high)
+        _draw_map(axes, cells[label], low, high)
         means = [f"{word} {_text(summary.get((label, word), math.nan))}" for word in (CLEAN, CORRUPTED)]
         axes.set_title(f"{broken(label, TITLE_LETTERS)}\n{', '.join(means)}", fontsize=SMALL)
         axes.set_xticks(range(len(held.severities)), held.severities, fontsize=SMALL)
@@ -66,25 +67,24 @@ def draw_heat_maps(figure: Figure | SubFigure, held: Robustness) -> list[Axes]:
             _tint(axes, held)
     figure.supxlabel("severity", fontsize=9)
     aspect = max(8, 2 * len(names) * rows)  # so that it is as wide beside few corruptions as beside many
-    bar = figure.colorbar(image, ax=list(grid.flat), pad=0.02, aspect=aspect)
+    bar = figure.colorbar(grid.flat[0].images[0], ax=list(grid.flat), pad=0.02, aspect=aspect)
     bar.set_label(held.metric, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)
     return list(grid.flat[: len(held.labels)])
 
 
-def _draw_map(axes: Axes, values: NDArray[np.float64], low: float, high: float) -> AxesImage:
+def _draw_map(axes: Axes, values: NDArray[np.float64], low: float, high: float) -> None:
     image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(values):
         if math.isfinite(value):
-            colour = ink(image.cmap(image.norm(value)))
+            colour = ink(image.to_rgba(np.array([value]))[0])
             axes.text(column, row, _text(value), ha="center", va="center", size=CELL_LETTERS, color=colour)
         else:
             axes.add_patch(_missing(column, row))
-    return image
 
 
-def _missing(column: int, row: int) -> object:
+def _missing(column: int, row: int) -> Rectangle:
     from matplotlib.patches import Rectangle
 
     return Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="0.95", edgecolor="0.75", hatch="////", lw=0)

@@ -111,16 +111,18 @@ def _table(held: Robustness, baseline: str | None) -> pd.DataFrame:
 
     summary = label_summary(held)
     rows: dict[str, dict[str, object]] = {label: {} for label in held.labels}
-    for row in summary[summary.score.isin(["clean", "corrupted"])].itertuples():
-        rows[row.label] |= {"seeds": row.seeds, row.score: _with_interval(row.mean, row.low, row.high)}
+    for row in summary[summary.score.isin(["clean", "corrupted"])].to_dict("records"):
+        shown = _with_interval(row["mean"], row["low"], row["high"])
+        rows[row["label"]] |= {"seeds": row["seeds"], row["score"]: shown}
     if baseline is not None:
         differences = robustness_differences(held, baseline)
-        for row in differences[differences.score == "corrupted"].itertuples():
-            rows[row.label]["difference"] = _with_interval(row.difference, row.low, row.high, sign="+")
+        for row in differences[differences.score == "corrupted"].to_dict("records"):
+            shown = _with_interval(row["difference"], row["low"], row["high"], sign="+")
+            rows[row["label"]]["difference"] = shown
         if held.metric in ("accuracy", "top5"):
             errors = corruption_errors(held, baseline).groupby("label")[["mce", "relative_mce"]].mean()
-            for label, row in errors.iterrows():
-                rows[str(label)] |= {"mCE": row["mce"], "relative mCE": row["relative_mce"]}
+            for row in errors.reset_index().to_dict("records"):
+                rows[row["label"]] |= {"mCE": row["mce"], "relative mCE": row["relative_mce"]}
     return pd.DataFrame(list(rows.values()), index=list(rows))
 
 

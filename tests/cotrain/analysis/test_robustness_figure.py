@@ -123,7 +123,7 @@ def test_the_last_panel_is_the_mean_over_corruptions_of_each_run(few):
 
 
 def test_the_battery_has_a_row_a_category():
-    held = robustness(scores(LABELS[:2], seeds=2))
+    held = robustness(scores(LABELS[:1], seeds=1, severities=(5,)))
     figure = Figure(figsize=(9, 7), layout="constrained")
     panels = draw_severity_curves(figure, held, looks(held.labels))
     assert len(panels) == 16
@@ -135,7 +135,7 @@ def test_the_battery_has_a_row_a_category():
     assert [axes.texts[0].get_text() for axes in bands] == ["noise", "blur", "weather", "digital"]
 
 
-@pytest.mark.parametrize("count", range(1, len(COMMON) + 1))
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 11, 15])
 def test_any_number_of_corruptions_has_one_panel_each(count):
     held = robustness(scores(("one",), 1, COMMON[:count], (1,)))
     panels = draw_severity_curves(blank(), held, looks(held.labels))
@@ -257,7 +257,7 @@ def test_one_seed_is_a_hollow_point_without_an_interval():
     [
         (LABELS, 3, COMMON, (1, 2, 3, 4, 5), "baseline"),
         (("one",), 1, FEW, (1, 5), None),
-        ((LONG, LONG[::-1], "c", "d", "e", "f"), 2, FEW, (1, 2, 3, 4, 5), LONG),
+        ((LONG, LONG[::-1], "c", "d", "e", "f"), 2, FEW, (1, 5), LONG),
         (LABELS[:2], 2, ("fog",), (3,), "with V1"),
     ],
     ids=["the battery", "one run", "long names", "one condition"],

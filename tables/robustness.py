@@ -113,5 +113,7 @@ def _line(key: str, rows: list[dict[str, Any]]) -> str:
     config: Config = Evaluation.load({"evaluation_key": key})
     held: dict[str, Any] = config.record()
     what = [f"{len(held['corruptions'])} corruptions: {', '.join(held['corruptions'][:4])}"]
-    what += [f"{name} {held[name]}" for name in ("images", "seed", "version") if held.get(name) is not None]
+    what += [
+        f"{name} {held[name]}" for name in ("images", "seed", "version", "frost") if held.get(name) not in (None, "")
+    ]
     return f"{key[:8]}  {_described(config, rows[0])}; {'; '.join(what)}; {len(rows)} runs"

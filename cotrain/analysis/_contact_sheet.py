@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ def contact_sheet(
     names: Sequence[str] | None = None,
     preset: Preset = "imagenet_c",
     seed: int = 0,
+    frost_folder: Path | str | None = None,
     title: str | None = None,
 ) -> Figure:
     """Draw an image as corruptions change it: a row a corruption, by category, and a column a severity.
@@ -41,13 +43,14 @@ def contact_sheet(
         names: Of corruptions; None: all that there are.
         preset: Which table of severities.
         seed: Of the random numbers, which are those of the first image of a data set.
+        frost_folder: Of the benchmark's pictures of frost; None: our own (`cotrain.data.corrupt`).
         title: None: the preset and the seed.
 
     Returns:
         The figure; `save_figure(figure, path)` writes it.
 
     Raises:
-        DataError: This is no such image, or a name or the preset is unknown.
+        DataError: This is no such image, a name or the preset is unknown, or the folder lacks the pictures.
     """
     from matplotlib.figure import Figure
 
@@ -55,7 +58,10 @@ def contact_sheet(
     batch = np.array(image[None])  # a copy: torch warns of arrays that may not be written to
     pictures = {
         category: [
-            [corrupt(batch, name, severity, seed=seed, preset=preset)[0] for severity in SEVERITIES]
+            [
+                corrupt(batch, name, severity, seed=seed, preset=preset, frost_folder=frost_folder)[0]
+                for severity in SEVERITIES
+            ]
             for name in of_category
         ]
         for category, of_category in categories.items()

@@ -70,6 +70,8 @@ def add_commands(commands: Commands) -> None:
     size = f"pixels a side to which its middle is scaled (default: those of the preset, {sizes})"
     added.add_argument("--size", type=positive, metavar="PIXELS", help=size)
     added.add_argument("--seed", type=int, default=0, help="of the random numbers (default 0)")
+    frost = "the benchmark's pictures of frost, from here or else from the data folder (default: our own textures)"
+    added.add_argument("--frost-folder", type=Path, metavar="FOLDER", help=frost)
     _add_out(added)
 
 
@@ -158,9 +160,16 @@ def sheet(options: argparse.Namespace) -> int:
     if options.seed < 0:
         raise CotrainError(f"A seed is 0 or larger, found {options.seed}.")
     pixels = _image(options.image, options.size or PRESETS[options.preset])
-    save_figure(contact_sheet(pixels, preset=options.preset, seed=options.seed), options.out)
+    frost = None if options.frost_folder is None else _found(options.frost_folder)
+    figure = contact_sheet(pixels, preset=options.preset, seed=options.seed, frost_folder=frost)
+    save_figure(figure, options.out)
     print(f"picture: {options.out}")
     return 0
+
+
+def _found(path: Path) -> Path:
+    """As named from here, or else from the data folder."""
+    return path if path.exists() or path.is_absolute() else data_folder() / path
 
 
 def _image(path: Path | None, size: int) -> NDArray[np.uint8]:
@@ -171,7 +180,6 @@ def _image(path: Path | None, size: int) -> NDArray[np.uint8]:
         import sklearn.datasets
 
         path = Path(sklearn.datasets.__file__).parent / "images" / DEFAULT_IMAGE
-    elif not path.exists() and not path.is_absolute():
-        path = data_folder() / path
+    path = _found(path)
     # grey pictures are corrupted as grey ones: noise has no colour
     return picture(path, Preparation(channels=channels_of(path), size=size, fit="crop")).transpose(1, 2, 0)

@@ -87,6 +87,7 @@ def test_the_middle_of_the_picture_is_shown(place):
         (["contact-sheet", "--image", "dog.png", "--out", "a.png"], 1, r"data/dog\.png cannot be read: .*No such file"),
         (["contact-sheet", "--size", "31", "--out", "a.png"], 1, r"Corruptions are defined from 32 pixels a side"),
         (["contact-sheet", "--seed", "-1", "--out", "a.png"], 1, r"A seed is 0 or larger, found -1\."),
+        (["contact-sheet", "--frost-folder", "ice", "--out", "a.png"], 1, r"data/ice"),
         (["contact-sheet"], 2, "the following arguments are required: --out"),
         (["contact-sheet", "--preset", "mnist_c", "--out", "a.png"], 2, "invalid choice: 'mnist_c'"),
         (["corruptions", "--out", "no/a.png"], 1, r"There is no folder no for the picture\."),

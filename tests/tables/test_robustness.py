@@ -68,9 +68,10 @@ def stored_run(lab, key):
     return run.model, build(run.experiment.data, seed=run.experiment.seed)
 
 
-def test_what_is_stored_is_what_the_library_finds(fresh):
-    found = evaluate.evaluate(CONFIG, queries.runs())
+def test_what_is_stored_is_what_the_library_finds(fresh, capsys):
+    found = evaluate.evaluate(CONFIG, queries.runs(), progress=True)
     assert (found.done, found.known, found.failed) == (3, 0, {})
+    assert re.search(r"corruptions: 100%.* 9/9 ", capsys.readouterr().err), "three conditions of three runs"
     rows = evaluate.frame(CONFIG, queries.runs())
     assert sorted(rows.columns) == sorted(COLUMNS)
     assert list(rows.columns[:3]) == COLUMNS[:3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -40,7 +40,8 @@ def robustness_text(rows: pd.DataFrame, baseline: Collection[str] = ()) -> str:
         parts += [f"No {reason}." for reason in reasons]
     told = as_text(table.reset_index(), missing="-")
     parts.insert(0, f"Clean images, and the mean over all corruptions and severities:\n{told}")
-    for (task, metric), held in under.groupby(level=["task", "metric"], sort=False):
+    for at, held in under.groupby(level=["task", "metric"], sort=False):
+        task, metric = cast(tuple[str, str], at)
         wide = held.groupby(level=["corruption", "label"], sort=False).agg(_median).unstack("label")
         runs = held.reset_index()["run"].nunique()
         order = dict.fromkeys([*corruption_names(extra=True), *wide.index])  # other releases may have had others

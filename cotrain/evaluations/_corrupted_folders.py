@@ -84,6 +84,9 @@ def corrupted_folders(
     root = data_folder() / config.path
     clean = next(iter(data.splits["test"][task].values()))
     conditions = conditions_of(config.corruptions, config.severities)
+    height, width = clean.images.shape[2:]
+    if height != width:
+        raise DataError(f"Pictures are prepared as squares, and the run's images have {height}x{width} pixels.")
     _check_folders(root, conditions, clean.class_names)
 
     def scores(condition: Condition) -> list[RobustnessScore]:
@@ -142,9 +145,7 @@ def _check_folders(root: Path, conditions: tuple[Condition, ...], class_names: t
 
 def _pictures(root: Path, condition: Condition, clean: Source, config: CorruptedFoldersConfig) -> Source:
     """The pictures of a condition, classes in turn, so that the first ones are of all classes."""
-    _, channels, height, width = clean.images.shape
-    if height != width:
-        raise DataError(f"Pictures are prepared as squares, and the run's images have {height}x{width} pixels.")
+    _, channels, size, _ = clean.images.shape
     found: list[tuple[int, int, Path]] = []
     for label, name in enumerate(clean.class_names):
         folder = _folder(root, condition) / name
@@ -155,8 +156,8 @@ def _pictures(root: Path, condition: Condition, clean: Source, config: Corrupted
     found = sorted(found)[: config.images]
     stack = FileImages(
         [path for _, _, path in found],
-        Preparation((0, 0, 0, 0), channels, height, config.fit),
-        (channels, height, width),
+        Preparation(channels=channels, size=size, fit=config.fit),
+        (channels, size, size),
     )
     return Source(
         "classification",

@@ -44,9 +44,7 @@ class CorruptionsConfig(Config):
     tasks: tuple[str, ...] = ()  # only these, of those that a run has; none: all
     split: Literal["test", "validation"] = "test"  # "validation" for whatever is chosen by the scores
     images: Annotated[int, Ge(3)] | None = None  # only so many, the first ones of each source; none: all
-    seed: Annotated[int, Ge(0), Le(2**31 - 1)] = (
-        0  # of the corruptions: the same for all runs, so that they can be paired
-    )
+    seed: Annotated[int, Ge(0), Le(2**31 - 1)] = 0  # of the corruptions, the same for all runs: they are paired
     version: Annotated[int, Ge(1)] = CORRUPTIONS_VERSION  # of the corruptions' code; only the present one is computed
     frost: str = ""  # `frost_identity` of the original pictures of frost in frost_folder; "": cotrain's own textures
     frost_folder: Annotated[str, NotIdentity()] = ""  # relative to the data folder (COTRAIN_DATA)
@@ -75,8 +73,8 @@ def corruptions(
     """Score all tasks on clean images, then under each corruption at each severity; empty for a run without the tasks.
 
     Images are corrupted batch by batch on the device, and only the scores of a condition are kept. What is drawn for
-    an image depends on `config.seed`, on its row in its source and on the corruption: it is the same for all models
-    and severities, for every batch size and on every device.
+    an image depends on `config.seed`, on its row in its source and on the corruption: it is the same for all models,
+    for every batch size and on every device.
 
     Args:
         model: On `device`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Le, MinLen
@@ -29,7 +29,7 @@ class NoiseMixtureConfig(Config):
     kind: ClassVar[str] = "cotrain.evaluations.noise_mixture"
     noise: Annotated[tuple[Level, ...], MinLen(1)] = ((0.08, 0.1), (0.12, 0.1), (0.18, 0.1), (0.26, 0.1), (0.38, 0.1))
     """(standard deviation, share of the images): Gaussian, of the range 0..1 of pixels; the rest is clean."""
-    seed: Annotated[int, Ge(0), Le(2**31 - 1)] = 0  # of the noise: the same for all runs, so that they can be paired
+    seed: Annotated[int, Ge(0), Le(2**31 - 1)] = 0  # of the noise, the same for all runs: they are paired
 
     @field_validator("noise")
     @classmethod
@@ -53,7 +53,7 @@ class NoiseMixture:
 
     task: str
     split: str
-    shown: Literal["clean", "mixture"]
+    shown: str
     metric: str
     value: float
 

@@ -154,5 +154,5 @@ def weights_digest(model: torch.nn.Module) -> str:
     for name, held in model.state_dict().items():
         if isinstance(held, torch.Tensor):  # a module may keep other state beside
             total.update(f"{name} {tuple(held.shape)} {held.dtype}".encode())
-            total.update(held.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            total.update(held.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

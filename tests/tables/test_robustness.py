@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from cotrain import build
+from cotrain.cli._evaluate import SUITES
 from cotrain.data.corruptions import CORRUPTIONS_VERSION
 from cotrain.evaluations import (
     CorruptedFoldersConfig,
@@ -21,7 +22,7 @@ from cotrain.evaluations import (
 )
 from cotrain.metrics import classification_errors, mean_corruption_error
 from cotrain.tables import configs, evaluate, queries
-from cotrain.tables.evaluations import Evaluation, NoiseMixture, Robustness
+from cotrain.tables.evaluations import TABLES, Evaluation, NoiseMixture, Robustness
 from cotrain.tables.runs import RecipeRun
 from cotrain.tables.worker import work
 from cotrain.training import load
@@ -67,9 +68,10 @@ def stored_run(lab, key):
     return run.model, build(run.experiment.data, seed=run.experiment.seed)
 
 
-def test_what_is_stored_is_what_the_library_finds(fresh):
-    found = evaluate.evaluate(CONFIG, queries.runs())
+def test_what_is_stored_is_what_the_library_finds(fresh, capsys):
+    found = evaluate.evaluate(CONFIG, queries.runs(), progress=True)
     assert (found.done, found.known, found.failed) == (3, 0, {})
+    assert re.search(r"corruptions: 100%.* 9/9 ", capsys.readouterr().err), "three conditions of three runs"
     rows = evaluate.frame(CONFIG, queries.runs())
     assert sorted(rows.columns) == sorted(COLUMNS)
     assert list(rows.columns[:3]) == COLUMNS[:3]
@@ -225,10 +227,15 @@ def test_wrong_uses_of_the_command(fresh, command, file):
             "Again",
             "--baseline",
             "together",
-            "--debug",
         )
     )
     assert (status, "The recipe Again has no run 'together', the baseline." in err) == (1, True)
+
+
+def test_help_names_every_suite(command):
+    out = command("evaluate", "--help")[1]
+    assert {kind.rpartition(".")[2] for kind in TABLES} == set(SUITES)
+    assert all(suite in out for suite in SUITES)
 
 
 def test_names_of_columns_are_fit_for_all_servers(larger):

@@ -144,6 +144,14 @@ def test_a_picture_that_is_none_and_a_class_without(model, data, root):
         evaluated(model, data)
 
 
+def test_images_that_are_no_squares(model, data, root):
+    held = data.splits["test"]["animals"][""]
+    test = {**data.splits["test"], "animals": {"": dataclasses.replace(held, images=held.images[..., :20])}}
+    changed = dataclasses.replace(data, splits={**data.splits, "test": test})
+    with pytest.raises(DataError, match="prepared as squares, and the run's images have 32x20 pixels"):
+        evaluated(model, changed)
+
+
 def test_wrong_configs():
     with pytest.raises(ConfigError, match="path: a value is required"):
         CorruptedFoldersConfig()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +23,6 @@ from cotrain.training import evaluate
 
 CPU = torch.device("cpu")
 NOISE = CorruptionsConfig(corruptions=("gaussian_noise",), severities=(1, 3, 5), seed=7)
-HERE = Path(__file__).parent
 
 
 def evaluated(model, data, config=NOISE, **options):
@@ -308,25 +305,25 @@ def test_a_killed_process_is_gone_on_from(model, data, tmp_path):
     """The second process, this one, computes what is left, and gets what an uninterrupted one does."""
     journal = tmp_path / "a.jsonl"
     torch.save((model, data), tmp_path / "both.pt")
-    code = f"""
+    code = """
         import os, signal, sys, torch
+        from pathlib import Path
         from cotrain.evaluations import CorruptionsConfig, corruptions
 
-        model, data = torch.load({str(tmp_path / "both.pt")!r}, weights_only=False)
-        config, told = CorruptionsConfig.from_yaml(sys.argv[1]), []
+        both, journal, config = sys.argv[1:]
+        model, data = torch.load(both, weights_only=False)
+        told = []
 
         def kill_at_the_third():
             told.append(1)
             if len(told) == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        corruptions(
-            model, data, config, device=torch.device("cpu"), journal={type(journal).__name__}({str(journal)!r}),
-            on_condition=kill_at_the_third,
-        )
+        config, device = CorruptionsConfig.from_yaml(config), torch.device("cpu")
+        corruptions(model, data, config, device=device, journal=Path(journal), on_condition=kill_at_the_third)
     """
-    code = f"from pathlib import {type(journal).__name__}\n" + textwrap.dedent(code)
-    killed = subprocess.run([sys.executable, "-c", code, NOISE.to_yaml()], env=dict(os.environ), check=False)
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "both.pt"), str(journal), NOISE.to_yaml()]
+    killed = subprocess.run(command, check=False)
     assert killed.returncode == -signal.SIGKILL
     before = journal.read_bytes()
     assert before.count(b"\n") == 1 + 3

@@ -61,8 +61,8 @@ def corrupt(
 ) -> Array:
     """Corrupt images, as ImageNet-C does.
 
-    Random numbers depend on `seed`, the corruption's name and the index of the image alone: neither on the batch, nor the
-    machine, nor on the severity, so that the same noise grows. Equal arguments give equal pixels on every device.
+    Random numbers depend on `seed`, the corruption's name and the index of the image alone: not on the batch, nor the
+    machine, nor the severity, so that the same noise grows. Equal arguments give equal pixels on every device.
 
     Args:
         images: uint8 (images, height, width, channels), NumPy or torch, on any device; 1 or 3 channels, sides of 32

@@ -1,8 +1,8 @@
 """JPEG at a quality: what an image looks like when libjpeg has coded and decoded it, in exact arithmetic.
 
-Nothing is written: only the steps that lose something are done, as ITU-T T.81 (1992) defines them and as libjpeg's default
-integer method rounds them (Loeffler, Ligtenberg & Moschytz 1989, ICASSP; 13-bit constants, two extra bits between the
-passes), with colour at half the resolution, as Pillow's defaults are.
+Nothing is written: only the steps that lose something are done, as ITU-T T.81 (1992) defines them and as libjpeg's
+default integer method rounds them (Loeffler, Ligtenberg & Moschytz 1989, ICASSP; 13-bit constants, two more bits between
+the passes), with colour at half the resolution, as Pillow's defaults are.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 
 import torch
@@ -32,12 +33,14 @@ def _blocks(size: int, scale: float, device: torch.device) -> tuple[Tensor, Tens
     """
     small = int(size * scale)
     ratio = size / small
-    covers = torch.zeros(small, size)
+    covers = torch.zeros(small, size, dtype=torch.float32)
     for i in range(small):
         middle = (i + 0.5) * ratio
         for pixel in range(max(int(middle - 0.5 * ratio + 0.5), 0), min(int(middle + 0.5 * ratio + 0.5), size)):
-            covers[i, pixel] = 1
-    back = torch.tensor([min(math.floor((i + 0.5) * (small / size)), small - 1) for i in range(size)])
+            covers[i, pixel] = -0.5 < (pixel - middle + 0.5) * (1 / ratio) <= 0.5
+    # added up step by step, as Pillow does: its rounding decides where a middle lies on a border
+    middles = itertools.accumulate([small / size] * (size - 1), initial=small / size * 0.5)
+    back = torch.tensor([min(math.floor(middle), small - 1) for middle in middles])
     return covers.to(device), covers.sum(1).to(device), back.to(device)
 
 

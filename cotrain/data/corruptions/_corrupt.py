@@ -156,9 +156,11 @@ def corrupt_batch(
     _check_images(images, "(images, channels, height, width)", (2, 3, 1))
     _check_indices(indices, len(images))
     seed = derive_seed(seed, "corruption", name)
+    if not len(images):
+        return images.clone()
     shape = (images.shape[1], images.shape[2], images.shape[3])
     count = max(1, AT_ONCE.get(images.device.type, AT_ONCE["cpu"]) // torch.Size(shape).numel())
-    found = [images[:0]]
+    found = []
     for part, places in zip(images.split(count), indices.to(images.device, torch.int64).split(count), strict=True):
         draws = corruption.draw(ImageRandom(seed, places), shape, parameters)
         found.append(corruption.apply(part.contiguous(), parameters, draws))

@@ -65,7 +65,7 @@ def test_feathers_are_thin_connected_and_do_not_overlap():
 def test_a_lone_straight_stem_is_a_line():
     pool = np.full(65536, 32768)  # the middle of every range
     thickness, directions = grow(Habit(1, 1, 60, 0, 0, (10**6, 1), 40, 0), pool)
-    assert (thickness > 0).sum() == 61  # life of 60 steps: half the longest and half as much again, and the first
+    assert (thickness > 0).sum() == 60  # half the longest life, and half of that life drawn
     assert (thickness > 0).any(1).sum() == 1
     assert set(directions[thickness > 0]) == {128}
 
@@ -134,7 +134,10 @@ def test_files_of_a_folder_take_the_place_of_textures(folder):
 
 def test_files_are_resized_as_the_reference_does(folder):
     full = frost_files(folder, (64, 64), 1)
-    assert [tuple(texture.shape) for texture in full][:2] == [(3, 363, 441), (3, 375, 441)]
+    assert [tuple(texture.shape) for texture in full][:2] == [
+        (3, 364, 441),
+        (3, 375, 441),
+    ]  # 330 * 1.1 is a little above 363 in floating point
     assert len(frost_files(folder, (64, 64), 3)) == 5
     assert frost_files(folder, (64, 64), 3)[0].shape == (3, 99, 120)
     assert frost_files(folder, (32, 32), 5)[1].shape == (3, 68, 80)
@@ -144,14 +147,14 @@ def test_files_are_resized_as_the_reference_does(folder):
 
 
 def test_cubic_convolution_reproduces_lines_and_constants(tmp_path):
-    ramp = np.broadcast_to((np.arange(240)[None, :, None] // 1).astype(np.uint8), (200, 240, 3))
+    ramp = np.broadcast_to(np.arange(240)[None, :, None].astype(np.uint8), (200, 240, 3))
     for name in FILES:
         Image.fromarray(np.ascontiguousarray(ramp)).save(tmp_path / name, format="PNG")
     found = frost_files(tmp_path, (32, 32), 1)[0][0].double()
     expected = (torch.arange(264) + 0.5) * 240 / 264 - 0.5
-    assert found.shape == (220, 264)
+    assert found.shape == (221, 264)
     assert (found[:, 5:-5] - expected[5:-5]).abs().max() < 0.7
-    assert torch.equal(found, found[:1].expand_as(found))
+    assert (found - found[:1]).abs().max() <= 1  # each weight is rounded on its own, as in the reference
 
 
 def test_folders_have_identities(folder):

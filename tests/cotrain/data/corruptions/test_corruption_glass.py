@@ -56,7 +56,9 @@ def test_images_are_blurred_before_and_after(preset):
         expected = gaussian_filter(moved.astype(float), (sigma, sigma, 0), mode="nearest", truncate=4)
         found = glass_blur.apply(images, parameters, draws)[0].permute(1, 2, 0).numpy()
         assert np.abs(found - np.floor(expected + 1e-9)).max() <= 1
-        assert (found != np.floor(expected + 1e-9)).mean() < 0.01
+        assert (
+            found != np.floor(expected + 1e-9)
+        ).mean() < 0.03  # places where a sum is a whole number but for its rounding
 
 
 def test_steps_are_uniform_and_severities_share_them():

@@ -1,8 +1,8 @@
 """JPEG at a quality: what an image looks like when libjpeg has coded and decoded it, in exact arithmetic.
 
 Nothing is written: only the steps that lose something are done, as ITU-T T.81 (1992) defines them and as libjpeg's
-default integer method rounds them (Loeffler, Ligtenberg & Moschytz 1989, ICASSP; 13-bit constants, two more bits between
-the passes), with colour at half the resolution, as Pillow's defaults are.
+default integer method rounds them (Loeffler, Ligtenberg & Moschytz 1989, ICASSP; 13-bit constants, two more bits
+between the passes), with colour at half the resolution, as Pillow's defaults are.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _apply_jpeg(images: Tensor, parameters: int, draws: Draws) -> Tensor:  # noq
     luminance, *chrominance = _ycc(images)
     luminance = _coded(luminance, _table(LUMINANCE, parameters, images.device))
     halves = torch.cat([_halved(plane) for plane in chrominance])
-    halves = _coded(halves, _table(CHROMINANCE, parameters, images.device))
+    halves = _coded(halves, _table(CHROMINANCE, parameters, images.device))[..., : (width + 1) // 2]
     blue, red = (_doubled(halves)[:, :height, :width] - 128).chunk(2)
     channels = [
         luminance + _shifted(red * RED_OF_CR),

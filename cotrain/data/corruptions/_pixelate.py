@@ -15,6 +15,7 @@ from cotrain.data.corruptions._corruption import Corruption, Draws
 def _apply_pixelate(images: Tensor, parameters: float, draws: Draws) -> Tensor:  # noqa: ARG001
     rows, row_sizes, row_places = _blocks(images.shape[2], parameters, images.device)
     columns, column_sizes, column_places = _blocks(images.shape[3], parameters, images.device)
+    # columns first, as Pillow does unless an image is far taller than wide
     # products of a 0 or 1 and a byte: exact whatever the precision that matrix products are set to
     narrow = _means(images.float() @ columns.T, column_sizes)
     small = _means(rows @ narrow, row_sizes[:, None]).to(torch.uint8)

@@ -31,7 +31,7 @@ from cotrain.errors import DataError, did_you_mean
 from cotrain.seeds import derive_seed
 
 CORRUPTIONS_VERSION = 1  # raised when any corruption gives other pixels than before; stored with every score
-AT_ONCE = {"cpu": 2**21, "cuda": 2**25}  # values of pixels: bounds the memory, changes no pixel
+AT_ONCE = {"cpu": 2**19, "cuda": 2**25}  # values of pixels: bounds the memory, changes no pixel
 SMALLEST = 32  # pixels a side
 CHANNELS = (1, 3)
 
@@ -110,7 +110,7 @@ def corrupt(
     _check_images(images, "(images, height, width, channels)", (1, 2, 3))
     if not _is_whole(first_index) or first_index < 0:
         raise DataError(f"The index of the first image is a whole number, 0 or larger, found {first_index!r}.")
-    tensor = images
+    tensor: Any = images
     if isinstance(images, np.ndarray):
         # a copy where torch would warn of memory that may not be written, or cannot read it backwards
         usable = images.flags.writeable and min(images.strides, default=0) >= 0

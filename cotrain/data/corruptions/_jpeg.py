@@ -118,13 +118,15 @@ def _coded(planes: Tensor, table: Tensor) -> Tensor:
     forward, backward = _passes(planes.device)
     values = _padded(planes, SIDE, SIDE).double() - 128
     shape = values.shape
-    values = _rounded(values.view(-1, SIDE) @ forward.T * 2.0 ** (EXTRA - BITS))
+    values = _rounded(values.view(-1, SIDE) @ (forward.T * 2.0 ** (EXTRA - BITS)))
     values = values.view(shape[0], shape[1] // SIDE, SIDE, shape[2])
     values = _rounded((forward * 2.0 ** -(BITS + EXTRA)) @ values)
     blocks = values.view(*values.shape[:3], shape[2] // SIDE, SIDE)
-    # the transform is 8 times too large; halves are rounded away from zero
-    blocks /= 8 * table[:, None]
-    blocks.add_(torch.copysign(torch.tensor(0.5, dtype=torch.float64), blocks)).trunc_().mul_(table[:, None])
+    # whole numbers, 8 times too large, over whole numbers: halves are rounded away from zero. What is added is a little
+    # more than a half, and less than what is between a half and the next quotient; so rounded reciprocals do
+    scale, table = 1 / (8 * table[:, None]), table[:, None]
+    blocks *= scale
+    blocks.add_(torch.copysign(0.5 + 0.5 * scale, blocks)).trunc_().mul_(table)
     values = _rounded((backward * 2.0 ** (EXTRA - BITS)) @ values)
     values = _rounded(values.view(-1, SIDE) @ (backward.T * 2.0 ** -(BITS + EXTRA + 3)))
     return (values.view(shape)[:, :height, :width] + 128).clamp_(0, 255).float()

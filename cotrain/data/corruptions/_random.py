@@ -88,4 +88,5 @@ def _mix_(z: Tensor) -> Tensor:
 @functools.lru_cache
 def _normal_quantiles(device: torch.device) -> Tensor:
     middle = (torch.arange(65536, dtype=torch.float64) + 0.5) / 65536
-    return torch.special.ndtri(middle).float().to(device)
+    quantiles: Tensor = torch.special.ndtri(middle)
+    return quantiles.float().to(device)

@@ -14,10 +14,10 @@ from PIL import Image
 from scipy import ndimage
 from scipy.stats import chisquare, poisson
 
-from cotrain.data.corruptions import corrupt_batch
 from cotrain.data.corruptions import _defocus_blur as defocus
 from cotrain.data.corruptions import _motion_blur as motion
 from cotrain.data.corruptions import _zoom_blur as zoom
+from cotrain.data.corruptions import corrupt_batch
 from cotrain.data.corruptions._corrupt import CORRUPTIONS
 from cotrain.data.corruptions._fixed_point import ONE, fixed_point
 from cotrain.data.corruptions._presets import PARAMETERS, PRESETS
@@ -39,7 +39,7 @@ def truncated(values):
 
 
 def assert_truncated(found, exact, error=1e-6):
-    """Found are `exact` values of 0..1 in levels, without what is behind the point, but for so small an error of levels.
+    """Found are the `exact` values of 0..1 in levels, truncated, but for so small an error of levels.
 
     So they may lie a level beside the reference where its value is a whole level, and nowhere else.
     """
@@ -206,9 +206,8 @@ def test_zoom_blur(preset):
         values, total = unit(images), unit(images)
         factors = np.arange(1, end, step)
         for factor in factors:
-            part, first = zip(
-                *((math.ceil(size / factor), (size - math.ceil(size / factor)) // 2) for size in (64, 45))
-            )
+            part = [math.ceil(size / factor) for size in (64, 45)]
+            first = [(size - kept) // 2 for size, kept in zip((64, 45), part, strict=True)]
             cut = values[:, :, first[0] : first[0] + part[0], first[1] : first[1] + part[1]]
             large = ndimage.zoom(cut, (1, 1, factor, factor), order=1)
             top, left = ((large.shape[2] - 64) // 2, (large.shape[3] - 45) // 2) if middle else (0, 0)
@@ -296,6 +295,7 @@ def test_jpeg_is_pillows_to_the_bit(height, width, channels, quality, seed):
     assert np.array_equal(CORRUPTIONS["jpeg_compression"].apply(images, quality, {}).numpy(), by_pillow(images, coded))
 
 
+BOX = Image.Resampling.BOX
 SCALES = sorted({scale for table in PARAMETERS["pixelate"].values() for scale in table})
 
 
@@ -306,7 +306,7 @@ def test_pixelate_is_pillows_to_the_bit(height, width, channels, scale):
     images = pictures(1, height, width, channels)
 
     def pixelated(image):
-        small = image.resize((int(width * scale), int(height * scale)), Image.Resampling.BOX)
+        small = image.resize((int(width * scale), int(height * scale)), BOX)
         return small.resize((width, height), Image.Resampling.NEAREST)
 
     assert np.array_equal(CORRUPTIONS["pixelate"].apply(images, scale, {}).numpy(), by_pillow(images, pixelated))
@@ -318,8 +318,7 @@ def test_small_presets_enlarge_pixels_with_a_box(preset, side):
     images = pictures(1, side, side)
     for scale in PARAMETERS["pixelate"][preset]:
         small = int(side * scale)
-        box = Image.Resampling.BOX
-        expected = by_pillow(images, lambda image, n=small: image.resize((n, n), box).resize((side, side), box))
+        expected = by_pillow(images, lambda image, n=small: image.resize((n, n), BOX).resize((side, side), BOX))
         assert np.array_equal(CORRUPTIONS["pixelate"].apply(images, scale, {}).numpy(), expected)
 
 

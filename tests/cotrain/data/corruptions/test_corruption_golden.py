@@ -41,8 +41,8 @@ def test_pixels_are_the_pinned_ones(name):
     pinned = json.loads(GOLDEN.read_text())["pixels"]
     for preset in PRESETS:
         assert digest(name, preset) == pinned.get(f"{name}/{preset}"), (
-            f"{name} gives other pixels than version {CORRUPTIONS_VERSION}: scores of before cannot be compared with new "
-            "ones. If that is meant, raise CORRUPTIONS_VERSION and run this file with python; it pins new ones as well."
+            f"{name} gives other pixels than version {CORRUPTIONS_VERSION}: scores of before cannot be compared "
+            "with new ones. If that is meant, raise CORRUPTIONS_VERSION and run this file with python."
         )
 
 

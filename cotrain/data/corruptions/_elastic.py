@@ -104,13 +104,14 @@ def sample(images: Tensor, rows: Tensor, columns: Tensor, *, repeat_edge: bool =
     places = (row + 1) * four.shape[3] + (column + 1)
     places = places.long().flatten(1)[:, None].expand(-1, images.shape[1], -1)
     found = four.flatten(2).gather(2, places).view(images.shape)
-    sums = (found & 255) * ((PIXEL - down) * (PIXEL - right))[:, None]
+    sums: Tensor = (found & 255) * ((PIXEL - down) * (PIXEL - right))[:, None]
     for weight in ((PIXEL - down) * right, down * (PIXEL - right), down * right):
         found = found >> 8
         sums.addcmul_(found & 255, weight[:, None])
     if not truncate:
         sums += 2 ** (2 * FRACTION - 1)
-    return (sums >> 2 * FRACTION).to(torch.uint8)
+    sums >>= 2 * FRACTION
+    return sums.to(torch.uint8)
 
 
 def _split(places: Tensor, size: int, repeat_edge: bool) -> tuple[Tensor, Tensor]:

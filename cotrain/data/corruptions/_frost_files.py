@@ -91,9 +91,9 @@ def _resized(path: Path, changed: int, shape: tuple[int, int], reduction: int) -
         along = [_linear(size, round(size * factor), 1 / factor) for size in (rows, columns)]
     numbers = picture.astype(np.int64)
     places, weights = along[1]
-    wide = sum(numbers[:, places[:, k]] * weights[:, k, None] for k in range(places.shape[1]))
+    wide = np.sum([numbers[:, places[:, k]] * weights[:, k, None] for k in range(places.shape[1])], 0)
     places, weights = along[0]
-    sums = sum(wide[places[:, k]] * weights[:, k, None, None] for k in range(places.shape[1]))
+    sums = np.sum([wide[places[:, k]] * weights[:, k, None, None] for k in range(places.shape[1])], 0)
     found = ((sums + ONE**2 // 2) // ONE**2).clip(0, 255).astype(np.uint8)
     return torch.from_numpy(np.ascontiguousarray(found.transpose(2, 0, 1)))
 

@@ -248,7 +248,7 @@ def by_colorsys(images, change):
 def test_brightness_and_saturation(preset):
     images = pictures(1, 32, 40)
     images[0, :, :4, :4] = 100  # grey pixels, of which saturation makes red ones
-    for severity in (1, 2, 3, 4, 5):
+    for severity in (1, 3, 5):
         added = PARAMETERS["brightness"][preset][severity - 1]
         expected = by_colorsys(images, lambda h, s, v, added=added: (h, s, min(v + added, 1)))
         assert_truncated(applied(images, "brightness", severity, preset), expected)

@@ -50,7 +50,7 @@ DEVELOPMENT = [
 ]
 
 # that some tests compare our numbers with
-REFERENCES = ["neuralpredictors>=0.3", "rsatoolbox>=0.3.2"]
+REFERENCES = ["neuralpredictors>=0.3", "rsatoolbox>=0.3.2", "imagecorruptions-imaug>=1.1.5"]
 
 # of the tasks' gradients; each release changes names
 WEIGHTING = ["torchjd>=0.18,<0.19"]

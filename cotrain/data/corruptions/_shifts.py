@@ -1,4 +1,4 @@
-"""Weighted sums of shifted copies of one image, on the processor: a shift is a step along all of its numbers at once."""
+"""Weighted sums of shifted copies of an image, on the processor: a shift is a step along all its numbers at once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def shifted_sums(padded: np.ndarray, taps: Mapping[Step, int], height: int, widt
         height, width: Of what is asked for.
 
     Returns:
-        (pixels, channels) in rows as long as the padded ones, from the first pixel to the last that is asked for; what is
-        beyond `width` in a row means nothing.
+        (pixels, channels) in rows as long as the padded ones, from the first pixel to the last that is asked for; what
+        is beyond `width` in a row means nothing.
     """
     columns, channels = padded.shape[1:]
     numbers = padded.ravel()

@@ -14,9 +14,9 @@ the gradient for V1 alone; at most 400 epochs (150 for V1 alone). Co-trained net
 
 The paper's four are "objects only", "co-trained, predicted", which learns what a V1 model predicts for the pictures of
 Tiny ImageNet, "shuffled control, predicted", which learns these predictions for other pictures, and "oracle", whose V1
-is a network that was trained on noise: 458 units of its `features.16`, as many as the paper's neurons. The first of
-them alone needs nothing else. The next two need the run of "V1 only", the oracle that of "trained on noise", each with
-its own seed, which is trained before them, by `cotrain run` as by workers, for as many seeds as there are.
+is a network that was trained on noise: 458 units of its `features.16`. The first of them alone needs nothing else. The
+next two need the run of "V1 only", the oracle that of "trained on noise", each with its own seed, which is trained
+before them, by `cotrain run` as by workers, for as many seeds as there are.
 
 Where this is not the paper, for want of the paper's data:
 
@@ -91,7 +91,7 @@ UNITS = V1.replace(name="units", head=READOUT.replace(output="identity"))
 # objects as the paper shows them; receptive fields stay where they are
 PICTURES = AugmentConfig(shift=4, mirror=True, rotation=15.0)
 AUGMENTATION = (("objects", PICTURES),)
-NOISE = ((0.08, 0.1), (0.12, 0.1), (0.18, 0.1), (0.26, 0.1), (0.38, 0.1))  # (standard deviation, share); half is clean
+NOISE = ((0.08, 0.1), (0.12, 0.1), (0.18, 0.1), (0.26, 0.1), (0.38, 0.1))  # (standard deviation, share), as in their code
 
 
 class VggV1(Recipe):

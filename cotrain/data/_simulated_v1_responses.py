@@ -21,6 +21,7 @@ from cotrain.tasks import SPLITS
 
 Count = Annotated[int, Ge(1)]
 SESSION = "simulated"
+METADATA = ("x", "y", "orientation", "frequency", "complexity")  # of each neuron, as in `GaborPopulation`
 IMAGES_AT_ONCE = 1024  # read from a source whose images are files
 
 
@@ -43,8 +44,8 @@ class SimulatedV1ResponsesConfig(Config):
 def simulated_v1_responses(config: SimulatedV1ResponsesConfig, *, seed: int) -> Data:
     """Build `config.data` and add the responses to a task's images as a task with the session "simulated".
 
-    Targets are spikes a presentation, of which some 100 ms are thought of, or z-scores of them. The neurons and their
-    counts are drawn by `noise` children of the seed and the task's name: another seed is another animal.
+    Targets are spikes in about 100 ms, mean over repeats, or z-scores of that. The neurons and their counts are drawn by
+    `noise` children of the seed, by the name of the task: another seed is another animal.
 
     Raises:
         DataError: The task to be shown is unknown or has several sessions, the new one is there already, or images
@@ -77,10 +78,6 @@ def simulated_v1_responses(config: SimulatedV1ResponsesConfig, *, seed: int) -> 
         )
         added[split] = {SESSION: source if trials is None else replace(source, repeats=trials[rows])}
     return with_task(data, config.task, added)
-
-
-METADATA = ("x", "y", "orientation", "frequency", "complexity")
-"""Of each neuron, in the units of `GaborPopulation`."""
 
 
 def _responses(population: GaborPopulation, shown: Source, repeats: int, seed: int) -> np.ndarray:

@@ -91,7 +91,8 @@ UNITS = V1.replace(name="units", head=READOUT.replace(output="identity"))
 # objects as the paper shows them; receptive fields stay where they are
 PICTURES = AugmentConfig(shift=4, mirror=True, rotation=15.0)
 AUGMENTATION = (("objects", PICTURES),)
-NOISE = ((0.08, 0.1), (0.12, 0.1), (0.18, 0.1), (0.26, 0.1), (0.38, 0.1))  # (standard deviation, share), as in their code
+# (standard deviation, share of the pictures), as in their code; half of the pictures stay clean
+NOISE = ((0.08, 0.1), (0.12, 0.1), (0.18, 0.1), (0.26, 0.1), (0.38, 0.1))
 
 
 class VggV1(Recipe):

@@ -44,8 +44,8 @@ class SimulatedV1ResponsesConfig(Config):
 def simulated_v1_responses(config: SimulatedV1ResponsesConfig, *, seed: int) -> Data:
     """Build `config.data` and add the responses to a task's images as a task with the session "simulated".
 
-    Targets are spikes in about 100 ms, mean over repeats, or z-scores of that. The neurons and their counts are drawn by
-    `noise` children of the seed, by the name of the task: another seed is another animal.
+    Targets are spikes in about 100 ms, mean over repeats, or z-scores of that. The neurons and their counts are drawn
+    by `noise` children of the seed, by the name of the task: another seed is another animal.
 
     Raises:
         DataError: The task to be shown is unknown or has several sessions, the new one is there already, or images

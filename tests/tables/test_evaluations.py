@@ -87,18 +87,18 @@ def test_accuracy_under_noise_begins_with_the_stored_one(fresh, key):
 
 
 def test_the_command_evaluates_what_is_not_evaluated(fresh, command, tmp_path):
-    status, out, err = command("evaluate", "neuron_scores", "together")
+    status, out, err = command("evaluate", "--suite", "neuron_scores", "together")
     assert (status, err) == (0, "")
     assert re.search(r"^together +0 +\w{8} +cells +first +5 +-?0\.\d{4} +NaN +NaN$", out, re.MULTILINE)
     assert out.endswith("\n1 runs evaluated, 0 were before, 0 failed.\n")
-    status, out, _ = command("evaluate", "neuron_scores", "--recipe", "Tiny")
+    status, out, _ = command("evaluate", "--suite", "neuron_scores", "--recipe", "Tiny")
     assert out.endswith("\n1 runs evaluated, 1 were before, 0 failed.\n")
     assert len(NeuronScores()) == 2, "also of the run without neurons, which has no rows"
     levels = tmp_path / "levels.yaml"
     levels.write_text("std: [0.0, 0.5]\n")
-    status, out, _ = command("evaluate", "noise_accuracy", "--config", str(levels))
+    status, out, _ = command("evaluate", "--suite", "noise_accuracy", "--config", str(levels))
     assert len(re.findall(r"^ *(?:together|stripes only) .* stripes ", out, re.MULTILINE)) == 4
-    stored = (Evaluation() & {"evaluation_kind": NoiseAccuracy.kind}).proj().fetch1()
+    stored = (Evaluation() & {"evaluation_kind": NoiseAccuracy.kinds[0]}).proj().fetch1()
     assert Evaluation.load(stored) == NoiseAccuracyConfig(std=(0.0, 0.5))
 
 
@@ -107,10 +107,10 @@ def test_what_another_process_holds_is_left_to_it(fresh, key, command):
     NeuronScores.jobs.insert1({**key, **added, "status": "pending", "priority": 5})
     assert NeuronScores.jobs.reserve({**key, **added})
     NeuronScores.jobs.update1({**key, **added, "host": "another", "pid": 1})
-    status, out, _ = command("evaluate", "neuron_scores")
+    status, out, _ = command("evaluate", "--suite", "neuron_scores")
     assert (status, len(NeuronScores())) == (0, 1)
     assert out.endswith("1 runs evaluated, 0 were before, 0 failed, 1 are held by other processes.\n")
-    assert command("evaluate", "neuron_scores", "--take-over")[1].endswith(
+    assert command("evaluate", "--suite", "neuron_scores", "--take-over")[1].endswith(
         "1 runs evaluated, 1 were before, 0 failed.\n"
     )
     assert len(NeuronScores()) == 2
@@ -131,7 +131,7 @@ def test_a_failure_is_recorded_named_and_tried_again(fresh, key, command):
     right = (Evaluation() & added).fetch1("evaluation_config")
     wrong = {**right, "halvings": "postgresql://ann:hunter2@db"}
     Evaluation.update1({**added, "evaluation_config": wrong})  # edited by hand
-    status, out, err = command("evaluate", "neuron_scores", "together")
+    status, out, err = command("evaluate", "--suite", "neuron_scores", "together")
     assert (status, len(NeuronScores())) == (1, 0)
     assert out == "0 runs evaluated, 0 were before, 1 failed.\n"
     assert re.match(rf"{key['run_key']}: .*halvings", err)
@@ -139,13 +139,13 @@ def test_a_failure_is_recorded_named_and_tried_again(fresh, key, command):
     assert "ConfigError" in job["error_stack"]
     assert "hunter2" not in job["error_stack"] + job["error_message"] + err
     Evaluation.update1({**added, "evaluation_config": right})
-    assert command("evaluate", "neuron_scores", "together")[0] == 0
+    assert command("evaluate", "--suite", "neuron_scores", "together")[0] == 0
     assert len(NeuronScores.jobs) == 0
 
 
 def test_missing_data_are_told_before_anything_is_computed(fresh, command, tmp_path, monkeypatch):
     monkeypatch.setenv("COTRAIN_DATA", str(tmp_path))
-    status, out, err = command("evaluate", "neuron_scores")
+    status, out, err = command("evaluate", "--suite", "neuron_scores")
     assert (status, out) == (1, "")
     assert err.startswith("cotrain: The data of these runs cannot be had here, and nothing was evaluated:\n")
     assert err.count("There is no data file") == 2
@@ -164,7 +164,7 @@ def test_other_data_than_those_of_training_are_refused(fresh, key, tmp_path, mon
 
 
 def test_unknown_kinds(trained, command):
-    assert command("evaluate", "neuron_score")[::2] == (
+    assert command("evaluate", "--suite", "neuron_score")[::2] == (
         1,
         "cotrain: 'cotrain.evaluations.neuron_score' does not exist in 'cotrain.evaluations'. "
         "Did you mean 'neuron_scores'?\n",
@@ -186,7 +186,7 @@ def test_deleting_a_run_deletes_its_evaluations_and_no_others(fresh):
 
 @pytest.mark.slow
 def test_two_processes_share_the_runs(fresh):
-    processes = [fresh.start("evaluate", "neuron_scores") for _ in range(2)]
+    processes = [fresh.start("evaluate", "--suite", "neuron_scores") for _ in range(2)]
     said = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     assert sum(int(re.search(r"(\d+) runs evaluated", out)[1]) for out, _ in said) == 2

@@ -50,4 +50,4 @@ def test_questions_about_runs_that_wait(empty, command):
         assert out
     assert command("report", "Again")[2].startswith("cotrain: No run of tiny.Again is finished yet.")
     assert command("run", "--exact", keys[0])[0] == 1
-    assert command("evaluate", "neuron_scores")[0] in (0, 1)
+    assert command("evaluate", "--suite", "neuron_scores")[0] in (0, 1)

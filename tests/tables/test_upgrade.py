@@ -9,6 +9,7 @@ from cotrain.cli import main
 from cotrain.errors import DatabaseError
 from cotrain.tables import configs, upgrade, version
 from cotrain.tables.connect import connect
+from cotrain.tables.evaluations import NoiseAccuracy, NoiseMixture, Robustness
 from cotrain.tables.runs import Attempt, EpochScore, Provenance, RecipeRun, Run, TrainedModel
 from cotrain.tables.tags import Note, Tag
 from cotrain.tables.version import SCHEMA_VERSION, SchemaVersion
@@ -108,6 +109,30 @@ def test_an_older_schema_is_refused_and_upgraded(fresh, lab, capsys):
     assert len(RecipeRun() * Provenance()) == 0, "the reference is known, and empty"
     assert main(["db", "upgrade"]) == 0
     assert capsys.readouterr().out == "Nothing is missing.\n"
+
+
+def test_version_1_gets_the_tables_of_robustness(fresh, capsys):
+    """Also the column of `NoiseAccuracy.Level` that came with them; what it holds already stays."""
+    wanted = layout()
+    for table in (Robustness, NoiseMixture):
+        for held in (table.Score(), table(), table.jobs):
+            held.drop_quick()
+    drop_column(NoiseAccuracy.Level, "top5")
+    query(f"DELETE FROM {SchemaVersion.full_table_name}")
+    SchemaVersion.insert1({"schema_version": 1, "written_by": "0.1.0"})
+    with pytest.raises(DatabaseError, match=rf"has version 1, and .* needs version {SCHEMA_VERSION}\."):
+        connect()
+    assert main(["db", "upgrade"]) == 0
+    told = capsys.readouterr().out
+    for line in (
+        "column top5 : float64 of NoiseAccuracy.Level",
+        *(f"{what} {name}" for name in ("NoiseMixture", "Robustness") for what in ("queue of table", "table")),
+        *(f"table {name}.Score" for name in ("NoiseMixture", "Robustness")),
+    ):
+        assert f"added {line}\n" in told
+    connect()
+    assert layout() == wanted
+    assert len(Robustness.jobs) == len(NoiseMixture.jobs) == 0
 
 
 def test_tables_that_were_half_made(fresh, capsys):

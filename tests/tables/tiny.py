@@ -83,6 +83,28 @@ class Tiny(Recipe):
         )
 
 
+class Larger(Recipe):
+    """Does it hold when images, which must be larger for that, are corrupted?"""
+
+    def experiments(self) -> Iterator[Experiment]:
+        """As `Tiny`, and a run without a classification."""
+        large = DATA.replace(size=32)
+        both = experiment("together", epochs=1).vary("together", data=large)
+        yield both
+        yield both.vary(
+            "stripes only",
+            data=SelectTasksConfig(data=large, tasks=("stripes",)),
+            model={"tasks": (STRIPES,)},
+            trainer=ALONE,
+        )
+        yield both.vary(
+            "cells only",
+            data=SelectTasksConfig(data=large, tasks=("cells",)),
+            model={"tasks": (CELLS,)},
+            trainer={"mixing": {"main": "cells", "ratios": ()}},
+        )
+
+
 class Again(Recipe):
     """Is the same experiment under another label the same run?"""
 

@@ -37,20 +37,20 @@ class ImageRandom:
 
     def bits(self, use: str, count: int) -> Tensor:
         """64 random bits each: int64 (images, count)."""
-        state = _mixed(self.indices * _signed(GOLDEN) + derive_seed(self.seed, "corruption", use))
+        state = _mix_(self.indices * _signed(GOLDEN) + derive_seed(self.seed, "corruption", use))
         steps = torch.arange(1, count + 1, device=self.device) * _signed(GOLDEN)
-        return _mixed(state[:, None] + steps)
+        return _mix_(state[:, None] + steps)
 
     def integers16(self, use: str, *shape: int) -> Tensor:
-        """Whole numbers from 0 to 65535, each as often: int64 (images, *shape)."""
+        """Whole numbers from 0 to 65535, each as often: int32 (images, *shape)."""
         count = torch.Size(shape).numel()
-        bits = self.bits(use, -(-count // 4))
-        parts = torch.stack([bits, bits >> 16, bits >> 32, bits >> 48], -1) & 0xFFFF
-        return parts.reshape(len(self), -1)[:, :count].reshape(len(self), *shape)
+        parts = self.bits(use, -(-count // 4)).view(torch.uint16)  # lowest bits first, on all machines that torch knows
+        return parts[:, :count].to(torch.int32).reshape(len(self), *shape)
 
     def normal(self, use: str, *shape: int) -> Tensor:
         """Standard normal, one of 65,536 equally likely quantiles (at most 4.33 in size): float32 (images, *shape)."""
-        return _normal_quantiles(self.device)[self.integers16(use, *shape)]
+        places = self.integers16(use, *shape)
+        return _normal_quantiles(self.device).index_select(0, places.flatten()).view(places.shape)
 
     def uniform(self, use: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform in [low, high), in steps of 2**-24 of the range: float32 (images, *shape)."""
@@ -74,11 +74,15 @@ def _signed(value: int) -> int:
     return value - 2**64 if value >= 2**63 else value
 
 
-def _mixed(z: Tensor) -> Tensor:
-    """The finaliser of SplitMix64. torch shifts int64 arithmetically, so the sign's copies are masked away."""
-    z = (z ^ ((z >> 30) & (2**34 - 1))) * _signed(0xBF58476D1CE4E5B9)
-    z = (z ^ ((z >> 27) & (2**37 - 1))) * _signed(0x94D049BB133111EB)
-    return z ^ ((z >> 31) & (2**33 - 1))
+def _mix_(z: Tensor) -> Tensor:
+    """The finaliser of SplitMix64, in place. torch shifts int64 arithmetically, so the sign's copies are masked away."""
+    shifted = torch.empty_like(z)
+    for places, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        torch.bitwise_right_shift(z, places, out=shifted)
+        z ^= shifted.bitwise_and_(2 ** (64 - places) - 1)
+        if factor != 1:
+            z *= _signed(factor)
+    return z
 
 
 @functools.lru_cache

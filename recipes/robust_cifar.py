@@ -21,7 +21,8 @@ which simulated V1 sees, and the paper's networks do.
 Command: cotrain enqueue robust_cifar; cotrain work; cotrain report robust_cifar --baseline "objects only"
 Then: cotrain evaluate --suite corruptions --recipe robust_cifar --config cifar_c.yaml --baseline "objects only", with
 the line `preset: cifar_c` in cifar_c.yaml
-Time: 95 seconds of one core for a run of objects only, 135 for a co-trained one; an hour for all thirty.
+Time: 95 seconds of one core for a run of objects only, 135 for one with V1-like responses; by these an hour for all
+thirty, which were not timed together.
 Expected, test split, seed 0 alone, so that no difference is known to be more than chance:
 
 | experiment | accuracy | neural task, median r | Gaussian noise | shot noise | impulse noise |

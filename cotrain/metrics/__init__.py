@@ -1,16 +1,36 @@
-"""Scores of predictions; each function yields (name, value). And how well responses are known."""
+"""Scores of predictions, yielded as (name, value) of a task or given one a neuron; and how well responses are known."""
 
-from cotrain.metrics._explained import fraction_explained
+from cotrain.metrics._ceilings import VarianceCeiling, variance_ceiling
+from cotrain.metrics._explained import (
+    explainable_variance,
+    explained_variance,
+    fraction_explainable_variance,
+    fraction_explained,
+    mean_squared_error,
+    r2,
+)
 from cotrain.metrics._manifolds import manifold_scores
-from cotrain.metrics._reliability import split_half_reliability
+from cotrain.metrics._normalised import Summary, normalised, summary
+from cotrain.metrics._reliability import oracle_correlation, split_half_reliability
 from cotrain.metrics._scores import classification_scores, neural_scores, neuron_correlations, rdm_scores
 
 __all__ = [
+    "Summary",
+    "VarianceCeiling",
     "classification_scores",
+    "explainable_variance",
+    "explained_variance",
+    "fraction_explainable_variance",
     "fraction_explained",
     "manifold_scores",
+    "mean_squared_error",
     "neural_scores",
     "neuron_correlations",
+    "normalised",
+    "oracle_correlation",
+    "r2",
     "rdm_scores",
     "split_half_reliability",
+    "summary",
+    "variance_ceiling",
 ]

@@ -49,7 +49,9 @@ def normalised(
     if formula not in FORMULAS:
         raise DataError(f"There is no formula {formula!r} for scores.{did_you_mean(formula, FORMULAS)}")
     if scores.shape != ceiling.shape:
-        raise DataError(f"Scores {tuple(scores.shape)} and ceilings {tuple(ceiling.shape)} are not of the same neurons.")
+        raise DataError(
+            f"Scores {tuple(scores.shape)} and ceilings {tuple(ceiling.shape)} are not of the same neurons."
+        )
     if not least > 0:
         raise DataError(f"The least ceiling must be above 0, or neurons are divided by nothing; found {least}.")
     values, bound = scores.double(), ceiling.double()

@@ -1,5 +1,6 @@
 """Analyses and pictures of data and of what was trained."""
 
+from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._folds import (
     Folds,
@@ -27,25 +28,32 @@ from cotrain.analysis._neuron_metrics import (
     variance_ceiling,
 )
 from cotrain.analysis._paired import paired_differences
+from cotrain.analysis._reductions import AveragePool, GaussianProjection, Gram, Pca, SparseProjection
 from cotrain.analysis._regress import Regression, regress
 from cotrain.analysis._regression_methods import Ols, Pls, Ridge
 from cotrain.analysis._ridge import RidgeFit, ridge
 
 __all__ = [
+    "AveragePool",
     "Copies",
     "Folds",
+    "GaussianProjection",
+    "Gram",
     "Inspection",
     "Ols",
+    "Pca",
     "Pls",
     "Regression",
     "Ridge",
     "RidgeFit",
+    "SparseProjection",
     "Summary",
     "VarianceCeiling",
     "brain_score_splits",
     "draw_rdm",
     "explainable_variance",
     "explained_variance",
+    "extract",
     "find_copies",
     "fraction_explainable_variance",
     "given_folds",

@@ -109,8 +109,8 @@ def regress(x: Values, y: Values, method: Method | object, folds: FoldsLike = 5,
     used, split = as_method(method), as_folds(folds, len(features), seed=seed)
     if not used.each_alone and bool(targets.isnan().any()):
         raise DataError(
-            f"regress: {int(targets.isnan().any(0).sum())} targets are not known for all stimuli, and {used!r} fits all "
-            "targets together. Leave them out, or take Ridge() or Ols()."
+            f"regress: {int(targets.isnan().any(0).sum())} targets are not known for all stimuli, and {used!r} fits "
+            "all targets together. Leave them out, or take Ridge() or Ols()."
         )
     inputs, outputs = as_float(features), as_float(targets)
     by_fold = [np.full((len(test), outputs.shape[1]), np.nan, inputs.dtype) for _, test in split.pairs]

@@ -18,7 +18,7 @@ from cotrain.seeds import derive_seed
 Pair = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Folds:
     """Pairs of stimuli for fitting and stimuli held out, and what they are.
 

@@ -83,7 +83,8 @@ def require_fit(plan: Plan, budget: float, places: Mapping[str, Place], reductio
     listed = "; ".join(f"{name}: {places[name].features:,} features, {readable(sizes[name])}" for name in biggest)
     raise ModelError(
         f"Features of {len(places)} layers for {plan.stimuli:,} images need {readable(plan.least)}, more than the "
-        f"memory budget of {readable(budget)}. The largest are {listed}. {_advice(plan, budget, places, reduction, batch)}"
+        f"memory budget of {readable(budget)}. The largest are {listed}. "
+        f"{_advice(plan, budget, places, reduction, batch)}"
     )
 
 

@@ -127,7 +127,7 @@ def as_method(method: Method | object) -> Method:
             "(an object, not its class)."
         )
     if hasattr(method, "fit_predict") and hasattr(method, "each_alone"):
-        return method  # type: ignore[return-value]
+        return method
     return Estimator(method)
 
 

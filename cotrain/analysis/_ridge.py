@@ -87,6 +87,9 @@ def ridge(
     takes one decomposition of the smaller of the two product matrices of x, and is exact: mean and coefficients are
     those of all other stimuli (Rifkin & Lippert 2007). With folds there is one decomposition a fold.
 
+    Score leave-one-out predictions by R2, not by their correlation: of a neuron that nothing predicts, each prediction
+    is the mean of all other responses, and the two correlate by -1. Predictions of a few folds hardly suffer from this.
+
     Args:
         x: (stimuli, features), finite; more features than stimuli are no matter.
         y: (stimuli, targets), or (stimuli,) for one. NaN where a response is not known: such a stimulus is left out for

@@ -18,7 +18,8 @@ class Form(Protocol):
     """What both forms answer. `projected` are targets (rank, targets), and `shrunk` those divided by
     eigenvalue + alpha, each target by its own alpha."""
 
-    eigenvalues: Tensor
+    @property
+    def eigenvalues(self) -> Tensor: ...
 
     def projected(self, targets: Tensor) -> Tensor:
         """Centred targets (n, targets) in the coordinates of the eigenvectors."""

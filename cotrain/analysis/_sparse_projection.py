@@ -61,8 +61,9 @@ class SparseMatrix:
             for start in range(0, self.features, PIECE):
                 matrix = _as_torch(self._piece(start), values.device)
                 total += torch.sparse.mm(matrix, values[:, start : start + PIECE].float().T)
-            return ((total[::2] - total[1::2]) * scale).T.contiguous()
-        sums = np.zeros((2 * self.size, images), np.float32)
+            found: Tensor = (total[::2] - total[1::2]) * scale
+            return found.T.contiguous()
+        sums: NDArray[np.float32] = np.zeros((2 * self.size, images), np.float32)
         held = values.float().numpy()
         for start in range(0, self.features, PIECE):
             sums += self._piece(start) @ np.ascontiguousarray(held[:, start : start + PIECE].T)
@@ -79,11 +80,12 @@ class SparseMatrix:
 def _as_torch(piece: csc_array, device: torch.device) -> Tensor:
     rows = piece.tocsr()
     parts = (torch.from_numpy(part).to(device) for part in (rows.indptr, rows.indices, rows.data))
-    return torch.sparse_csr_tensor(*parts, size=rows.shape, check_invariants=False)
+    starts, columns, values = parts
+    return torch.sparse_csr_tensor(starts, columns, values, rows.shape, check_invariants=False)
 
 
 class GaussianMatrix:
-    """(features, size) of independent normal numbers with variance 1 / size; where it is large, drawn anew for each use.
+    """(features, size) of independent normal numbers of variance 1 / size; drawn anew for each use where large.
 
     Args:
         features, size: Its shape.

@@ -15,9 +15,9 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
     """For passes in evaluation mode without gradients; afterwards, also after an error, nothing has changed.
 
     Attributes of all modules (training flags, statistics that are active, what a pass stored), values of buffers, and
-    torch's random numbers are put back. Dropout and the like are off; what draws in evaluation draws the same each
-    time. Compiled modules run uncompiled, since hooks do not reach into them. Parameters are not looked after: a pass that
-    changes those is no pass.
+    torch's random numbers are put back. Dropout and the like are off; what draws in evaluation draws the same numbers
+    each time. Compiled modules run uncompiled, since hooks do not reach into them. Parameters are not looked after: a
+    pass that changes those is no pass.
     """
     modules = list(network.modules())
     attributes = [(module, dict(vars(module))) for module in modules]

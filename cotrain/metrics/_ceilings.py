@@ -42,7 +42,7 @@ def variance_ceiling(
 
     Returns:
         NaN for a neuron with constant responses, with fewer than two stimuli, or without a stimulus that was repeated.
-        Without noise the ncsnr is infinite and the ceiling 1.
+        Without noise the ncsnr is infinite, but for rounding, and the ceiling 1.
 
     Raises:
         DataError: The responses have no axis of repeats, or `averaged` is no number of repeats.

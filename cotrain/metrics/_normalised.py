@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,15 +11,14 @@ from torch import Tensor
 from cotrain.errors import DataError, did_you_mean
 from cotrain.metrics._arrays import arrays_too
 
-Formula = Literal["r/sqrt(ceiling)", "r|r|/ceiling", "ev/ceiling"]
-FORMULAS: tuple[str, ...] = get_args(Formula)
+FORMULAS = ("r/sqrt(ceiling)", "r|r|/ceiling", "ev/ceiling")
 
 
 @arrays_too
 def normalised(
     scores: Float[Tensor, " neurons"] | Tensor,
     ceiling: Float[Tensor, " neurons"] | Tensor,
-    formula: Formula,
+    formula: str,
     *,
     least: float = 0.1,
 ) -> Float[Tensor, " neurons"]:

@@ -53,7 +53,8 @@ def extract(
     what a module gives "lstm[0]" or "encoder[tokens]". `layers` is one or several of: a name; a pattern as in the shell
     ("layer?.*.conv2", where `*` stands for any text); "blocks", as `cotrain.models.resolve_tap` counts them; "leaves",
     modules without children; "all" modules but the network itself; "depth:0.5" or 0.5, the first block at which that
-    share of all blocks is done. "leaves" and "all" leave out what hands on an earlier layer's tensor unchanged.
+    share of all blocks is done. "leaves" and "all" leave out what hands on an earlier layer's tensor unchanged. A
+    module that is itself called "blocks" is meant by the pattern "block[s]".
 
     Args:
         model: Any module that takes a batch of images; or a co-trained model, whose layers are those of its backbone.

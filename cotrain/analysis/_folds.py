@@ -196,6 +196,8 @@ def _positions(part: ArrayLike, stimuli: int, number: int) -> NDArray[np.int64]:
         if values.shape != (stimuli,):
             raise DataError(f"Fold {number}: a mask of shape {values.shape} for {stimuli} stimuli.")
         return np.flatnonzero(values)
+    if not values.size:
+        return np.zeros(0, np.int64)
     found = np.unique(values.astype(np.int64))
     if (
         values.dtype.kind not in "iu"

@@ -21,7 +21,7 @@ def chosen_layers(network: nn.Module, trial: Trial, layers: Layers) -> dict[str,
         network: Whose layers.
         trial: What a pass goes through.
         layers: One or several of: a name, as `Place.name` or by any path of the module; a pattern as in the shell, with
-            `*` for any text, also with dots; "all", "leaves", "blocks"; "depth:0.5", or the number 0.5.
+            `*` for any text, also with dots; "all", "leaves", "blocks", also where a module is called so; "depth:0.5", or the number 0.5.
 
     Raises:
         ModelError: Nothing is of that name, or it has no features a image; or nothing is asked for.
@@ -43,10 +43,10 @@ def _found(network: nn.Module, trial: Trial, layer: str | float) -> dict[str, Pl
         raise ModelError(f"A layer is a name, a pattern or a depth from 0 to 1, found {layer!r}.")
     if not isinstance(layer, str):
         layer = f"depth:{layer:g}"
-    if layer in known:
-        return {layer: known[layer]}
     if layer in ("all", "leaves", "blocks"):
         return _sort(network, trial, layer)
+    if layer in known:
+        return {layer: known[layer]}
     if is_depth(layer):
         path = at_depth(layer, _blocks(network, trial))
         return {path: _only(path, known, trial)}

@@ -104,7 +104,8 @@ def _advice(plan: Plan, budget: float, places: Mapping[str, Place], reduction: R
         need = replace(plan, itemsize=2).least
         if need <= budget:
             fitting.append(f"dtype='float16' ({readable(need)})")
-    if plan.passing > budget / 2 and batch > 1:
+    single = replace(plan, passing=plan.passing // min(batch, plan.stimuli))
+    if batch > 1 and single.least <= budget:
         fitting.append(f"smaller batches than {batch} (one takes {readable(plan.passing)})")
     small = _first_layers(plan, budget)
     if small:

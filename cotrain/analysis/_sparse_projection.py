@@ -78,10 +78,10 @@ class SparseMatrix:
 
 
 def _as_torch(piece: csc_array, device: torch.device) -> Tensor:
-    rows = piece.tocsr()
-    parts = (torch.from_numpy(part).to(device) for part in (rows.indptr, rows.indices, rows.data))
-    starts, columns, values = parts
-    return torch.sparse_csr_tensor(starts, columns, values, rows.shape, check_invariants=False)
+    parts = piece.tocoo()
+    places = torch.from_numpy(np.stack([parts.row, parts.col]).astype(np.int64)).to(device)
+    values = torch.from_numpy(parts.data).to(device)
+    return torch.sparse_coo_tensor(places, values, parts.shape, check_invariants=False)
 
 
 class GaussianMatrix:

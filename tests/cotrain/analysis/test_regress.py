@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -147,8 +148,8 @@ def test_brain_score_s_protocol_on_synthetic_neurons():
 class Spy(RegressorMixin, BaseEstimator):
     """Remembers whom it has seen by the first feature, which is the stimulus's number."""
 
-    seen: list[set[int]] = []
-    asked: list[set[int]] = []
+    seen: ClassVar[list[set[int]]] = []
+    asked: ClassVar[list[set[int]]] = []
 
     def fit(self, x, y):
         assert not hasattr(self, "mean_"), "each fold has a new one"
@@ -255,7 +256,7 @@ def test_wrong_folds_are_named(folds, wrong):
 
 def test_wrong_methods_and_unknown_responses_are_named():
     x, y = problem()
-    with pytest.raises(DataError, match="'ridge' is no way to predict. Give Ridge"):
+    with pytest.raises(DataError, match=r"'ridge' is no way to predict. Give Ridge"):
         regress(x, y, "ridge")
     with pytest.raises(DataError, match="an object, not its class"):
         regress(x, y, LinearRegression)
@@ -266,7 +267,7 @@ def test_wrong_methods_and_unknown_responses_are_named():
     y[3, 1] = NAN
     for method in (Pls(3), LinearRegression()):
         with pytest.raises(
-            DataError, match="1 targets are not known for all stimuli, and .* fits all targets together"
+            DataError, match=r"1 targets are not known for all stimuli, and .* fits all targets together"
         ):
             regress(x, y, method)
     with pytest.raises(DataError, match="no more than the 2 stimuli of the rarest stratum; found 3"):

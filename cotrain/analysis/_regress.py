@@ -127,8 +127,8 @@ def regress(x: Values, y: Values, method: Method | object, folds: FoldsLike = 5,
             if chosen is not None:
                 alphas[number, group] = chosen
     if isinstance(used, Ridge) and len(used.alphas) > 1:
-        ends = [int((alphas == end).sum()) for end in (min(used.alphas), max(used.alphas))]
-        warn_of_ends(*ends, alphas.size, "regress, targets times folds")
+        smallest, largest = (int((alphas == end).sum()) for end in (min(used.alphas), max(used.alphas)))
+        warn_of_ends(smallest, largest, alphas.size, "regress, targets times folds")
     total = np.zeros(outputs.shape)
     times = np.zeros((len(outputs), 1))
     for guesses, (_, test) in zip(by_fold, split.pairs, strict=True):

@@ -1,4 +1,4 @@
-"""How all pictures look: colours, lines, letters, the bands of categories; readable in print and by the colour-blind."""
+"""How all pictures look: colours, lines, letters, bands of categories; readable in print and by the colour-blind."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Analyses and pictures of data and of what was trained."""
 
 from cotrain.analysis._contact_sheet import contact_sheet
+from cotrain.analysis._corruption_errors import corruption_errors
 from cotrain.analysis._difference_figure import draw_differences
 from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
@@ -28,6 +29,7 @@ __all__ = [
     "check_picture_path",
     "condition_summary",
     "contact_sheet",
+    "corruption_errors",
     "draw_differences",
     "draw_heat_maps",
     "draw_rdm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ SIDE = 0.8  # inches of a picture's width
 GAP = 0.04  # of a picture's side, between pictures
 NAMES, MARGIN = 1.35, 0.12  # inches, for the names beside the pictures; around everything
 HEAD, BETWEEN = 0.25, 0.12  # inches, for the severities above; between categories
+TITLE_LETTERS, TITLE_LINE = 9.5, 0.2  # letters an inch of the title, and inches of each of its lines
 ORIGINAL_ROWS = 2.0  # of pictures, that the original is high at least
 
 
@@ -62,20 +64,22 @@ def contact_sheet(
     tall = [HEAD + sum(len(categories[name]) * side + BETWEEN for name in block) for block in blocks]
     shorter = int(np.argmin(tall)) if len(blocks) > 1 else 0
     room = max(max(tall) - tall[shorter], ORIGINAL_ROWS * side + HEAD)  # above it, for the original
-    height = max(max(tall), tall[shorter] + room) + 0.3 + MARGIN
     block_width = NAMES + len(SEVERITIES) * SIDE + MARGIN
     width = len(blocks) * block_width + MARGIN
+    shape = f"{image.shape[0]} x {image.shape[1]} pixels"
+    heading = title or f"Corruptions at severities 1 to 5: preset {preset}, {shape}, seed {seed}"
+    lines = textwrap.wrap(heading, int(width * TITLE_LETTERS))
+    start = TITLE_LINE * len(lines) + MARGIN
+    height = start + max(max(tall), tall[shorter] + room) + MARGIN
     figure = Figure(figsize=(width, height))
 
     def axes_at(left: float, top: float, wide: float, high: float) -> Axes:
         """Axes at a place in inches from the upper left corner."""
         return figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
 
-    shape = f"{image.shape[0]} x {image.shape[1]} pixels"
-    heading = title or f"Corruptions at severities 1 to 5: preset {preset}, {shape}, seed {seed}"
-    figure.text(0.5, 1 - 0.18 / height, heading, ha="center", va="center", fontsize=LARGE)
+    figure.text(0.5, 1 - MARGIN / 2 / height, "\n".join(lines), ha="center", va="top", fontsize=LARGE)
     for number, block in enumerate(blocks):
-        left, top = MARGIN + number * block_width, 0.3
+        left, top = MARGIN + number * block_width, start
         if number == shorter:
             original = axes_at(left + NAMES, top, len(SEVERITIES) * SIDE, room - HEAD - BETWEEN)
             _show(original, image)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cotrain.analysis._robustness import CLEAN, CORRUPTED, Robustness, condition_summary, label_summary
-from cotrain.analysis._style import BANDS, SMALL, broken, words
+from cotrain.analysis._style import BANDS, SMALL, broken, ink, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,8 @@ def draw_heat_maps(figure: Figure | SubFigure, held: Robustness) -> list[Axes]:
         if first:
             _tint(axes, held)
     figure.supxlabel("severity", fontsize=9)
-    bar = figure.colorbar(image, ax=list(grid.flat), pad=0.02, aspect=30)
+    aspect = max(8, 2 * len(names) * rows)  # so that it is as wide beside few corruptions as beside many
+    bar = figure.colorbar(image, ax=list(grid.flat), pad=0.02, aspect=aspect)
     bar.set_label(held.metric, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     bar.outline.set_visible(False)
@@ -76,11 +77,8 @@ def _draw_map(axes: Axes, values: NDArray[np.float64], low: float, high: float) 
     image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(values):
         if math.isfinite(value):
-            # the luma of ITU-R BT.601 decides between black and white letters
-            light = np.dot(image.cmap(image.norm(value))[:3], (0.299, 0.587, 0.114)) > 0.55
-            axes.text(
-                column, row, _text(value), ha="center", va="center", size=CELL_LETTERS, color="k" if light else "w"
-            )
+            colour = ink(image.cmap(image.norm(value)))
+            axes.text(column, row, _text(value), ha="center", va="center", size=CELL_LETTERS, color=colour)
         else:
             axes.add_patch(_missing(column, row))
     return image

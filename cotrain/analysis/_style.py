@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -60,6 +60,15 @@ def grouped(corruptions: Iterable[str]) -> dict[str, list[str]]:
     known = {name for names in found.values() for name in names}
     found[OTHER] = [name for name in given if name not in known]
     return {category: names for category, names in found.items() if names}
+
+
+def ink(colour: Sequence[float]) -> str:
+    """Black or white, whichever has more contrast on a colour (red, green, blue; 0 to 1).
+
+    WCAG 2.2, relative luminance and contrast ratio: the two are equal at a luminance of 0.179.
+    """
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    return "k" if 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] > 0.179 else "w"
 
 
 def words(name: str) -> str:

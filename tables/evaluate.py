@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -10,7 +11,8 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from cotrain.data import Data
 from cotrain.errors import CotrainError, DataError
 from cotrain.resolve import build, read_config
 from cotrain.settings import home_folder
+from cotrain.tables._frames import frame as rows_of
 from cotrain.tables.evaluations import Evaluation, table_of
 from cotrain.tables.masking import mask_failure, masked
 from cotrain.tables.restore import fetch_needed, restore
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+_on_condition: ContextVar[Callable[[], Any]] = ContextVar("on_condition", default=lambda: None)
+"""What an evaluation tells of its progress; DataJoint, which stands between, hands on values that can be compared."""
 
 
 @dataclass
@@ -58,13 +64,14 @@ def evaluate(
 ) -> Evaluated:
     """Evaluate the finished ones of some runs unless they are.
 
-    Several processes may do so at once: each run is taken by one of them. What failed before is tried again.
+    Several processes may do so at once: each run is taken by one of them. What failed before is tried again. An
+    evaluation under many conditions keeps each that is finished in `evaluations` in the home folder, and goes on there.
 
     Args:
         config: Of the evaluation.
         runs: A DataJoint query of runs.
         home: Whose `runs` hold what data need; default: the setting.
-        progress: Show a progress bar.
+        progress: Show a progress bar, over conditions where there are several.
         take_over: Also evaluate what other processes seem to hold, which are known to have died on other machines.
         on_failure: Is told the key of each run that fails, and why.
 
@@ -80,33 +87,49 @@ def evaluate(
     done = {row["run_key"] for row in (table() & added).proj().to_dicts()}
     todo = [row for row in finished if row["run_key"] not in done]
     folder = str((home or home_folder()).resolve())
+    _drop_journals(folder, added, done)
     _require_data(todo, folder)
     keys = [{"run_key": row["run_key"], **added} for row in todo]
     _queue(table, keys, take_over)
     found = Evaluated(known=len(done & {row["run_key"] for row in finished}))
-    for key in tqdm(keys, desc=config.kind.rpartition(".")[2], unit="run", disable=not progress):
-        outcome = _one(table, key, folder)
-        if isinstance(outcome, str):
-            found.failed[key["run_key"]] = outcome
-            on_failure(key["run_key"], outcome)
-        elif outcome:
-            found.done += 1
-        else:
-            found.elsewhere += 1
+    steps = table.steps(config)
+    name, unit = config.kind.rpartition(".")[2], "run" if steps is None else "condition"
+    with tqdm(total=len(keys) * (steps or 1), desc=name, unit=unit, disable=not progress) as bar, _telling(bar):
+        for place, key in enumerate(keys, 1):
+            outcome = _one(table, key, folder)
+            if isinstance(outcome, str):
+                found.failed[key["run_key"]] = outcome
+                on_failure(key["run_key"], outcome)
+            elif outcome:
+                found.done += 1
+                _drop_journals(folder, added, [key["run_key"]])
+            else:
+                found.elsewhere += 1
+            bar.update(place * (steps or 1) - bar.n)  # also for a run that lacks such tasks, or failed
     return found
 
 
 def frame(config: Config, runs: Any) -> pd.DataFrame:
-    """What was evaluated of some runs: run_key, label, seed, and the columns of the table's part."""
-    import pandas as pd
+    """What was evaluated of some runs: run_key, label, seed, and the columns of the table's part; null is NaN.
 
-    table = table_of(config.kind)
-    query = (table.part()() & {"evaluation_key": config.key()} & runs.proj()) * Run().proj("seed")
-    columns = [name for name in query.heading.names if name != "evaluation_key"]
-    found = pd.DataFrame(query.to_dicts(), columns=[*columns, "evaluation_key"]).drop(columns="evaluation_key")
+    Rows are in the order of the part's primary key. Of corruptions they are those of the config's version alone.
+    """
+    part = table_of(config.kind).part()()
+    query = (part & {"evaluation_key": config.key()} & runs.proj()) * Run().proj("seed")
+    own = [name for name in part.heading.names if name not in ("run_key", "evaluation_key")]
+    found = rows_of(query, "run_key", "seed", *own)
+    numbers = {name for name in own if str(part.heading.attributes[name].original_type) == "float64"}
+    found = found.astype(dict.fromkeys(numbers, float))
+    keys = ["run_key", *(name for name in own if name in part.primary_key)]
+    found = found.sort_values(keys, ignore_index=True)
     labels = {row["run_key"]: row["label"] for row in (RecipeRun() & runs.proj()).to_dicts(order_by="recipe")}
     found.insert(1, "label", found["run_key"].map(labels).fillna(""))
     return found
+
+
+def journal_of(home: str | Path, evaluation_key: str, run_key: str) -> Path:
+    """Where the finished conditions of an evaluation that is under way are kept."""
+    return Path(home) / "evaluations" / evaluation_key / f"{run_key}.jsonl"
 
 
 def computed(key: dict[str, Any], config: Config, fingerprint: str, home: str) -> dict[str, Any]:
@@ -120,15 +143,40 @@ def computed(key: dict[str, Any], config: Config, fingerprint: str, home: str) -
         restore(run, RunFolder(Path(folder)))
         model = load(folder).model.to(device)
     data = _data(run, fingerprint, home)
-    objects = build(config, model, data, device=device, seed=(Run() & run).fetch1("seed"))
-    rows = [{name: _stored(value) for name, value in asdict(found).items()} for found in objects]
     table = table_of(config.kind)
+    more: dict[str, Any] = {}
+    if table.steps(config) is not None:
+        more = {"journal": journal_of(home, key["evaluation_key"], run["run_key"]), "on_condition": _on_condition.get()}
+    objects = build(config, model, data, device=device, seed=(Run() & run).fetch1("seed"), **more)
+    rows = [{name: _stored(value) for name, value in asdict(found).items()} for found in objects]
     return {
         "rows": rows,
-        table.count: len(rows),
-        table.seconds: time.monotonic() - started,
-        table.device: torch.cuda.get_device_name()[:128] if device.type == "cuda" else "cpu",
+        f"{table.prefix}_count": len(rows),
+        f"{table.prefix}_seconds": time.monotonic() - started,
+        f"{table.prefix}_device": torch.cuda.get_device_name()[:128] if device.type == "cuda" else "cpu",
+        **table.facts(config),
     }
+
+
+@contextlib.contextmanager
+def _telling(bar: Any) -> Iterator[None]:
+    """Finished conditions move the bar."""
+    token = _on_condition.set(lambda: bar.update())
+    try:
+        yield
+    finally:
+        _on_condition.reset(token)
+
+
+def _drop_journals(home: str, evaluation: dict[str, str], run_keys: Iterable[str]) -> None:
+    """What is stored needs no journal; one may also be left of a process that was killed between the two."""
+    folder = journal_of(home, evaluation["evaluation_key"], "").parent
+    there = {path.stem: path for path in folder.glob("*.jsonl")}
+    for run_key in run_keys:
+        if run_key in there:
+            there[run_key].unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # others are under way, or there is none
+        folder.rmdir()
 
 
 def _stored(value: Any) -> Any:

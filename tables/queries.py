@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cotrain.tables._frames import frame
 from cotrain.tables.overview import labels_of, overview
 from cotrain.tables.runs import Attempt, EpochScore, Provenance, RecipeRun, Run, TrainedModel
-from cotrain.tables.selection import find_recipe_name, find_run, runs
+from cotrain.tables.selection import find_recipe_name, find_run, find_runs, runs
 from cotrain.tables.states import states
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = [
     "epoch_scores",
     "find_recipe_name",
     "find_run",
+    "find_runs",
     "held_out_scores",
     "labels",
     "overview",

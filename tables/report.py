@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cotrain.analysis import overview_figure, paired_differences
+from cotrain.analysis import overview_figure, paired_differences, save_figure
 from cotrain.dissimilarity import pairs
 from cotrain.errors import DatabaseError
 from cotrain.resolve import build
@@ -77,7 +77,7 @@ def _differences(shown: pd.DataFrame, labels: list[str], baseline: str) -> list[
 
 
 def draw(recipe: str, path: Path) -> None:
-    """Curves of every finished run (of the lowest seed) and RDMs of the test stimuli, as a PNG file."""
+    """Curves of every finished run (of the lowest seed) and RDMs of the test stimuli, as a picture file."""
     first: dict[str, dict[str, str]] = {}
     rows = ((RecipeRun() & {"recipe": recipe}) * TrainedModel().proj() * Run().proj("seed")).to_dicts()
     for row in sorted(rows, key=lambda row: (row["place"], row["seed"])):
@@ -94,7 +94,7 @@ def draw(recipe: str, path: Path) -> None:
         metrics.update(dict(zip(scores.task, scores.metric, strict=True)))
     question = (Recipe() & {"recipe": recipe}).fetch1("question")
     figure = overview_figure(curves, metrics, test, _rdms(first), title=question)
-    figure.savefig(path, dpi=150, format="png")
+    save_figure(figure, path, dpi=150)
 
 
 def _rdms(runs: dict[str, dict[str, str]]) -> dict[str, NDArray[np.float64]]:

@@ -118,6 +118,16 @@ def find_run(text: str) -> dict[str, str]:
     return {"run_key": found[0]}
 
 
+def find_runs(text: str) -> list[dict[str, str]]:
+    """The runs, of all seeds, whose label is `text`, else the one that `find_run` finds.
+
+    Raises:
+        DatabaseError: None do, or several have such a key.
+    """
+    labelled = sorted({row["run_key"] for row in (RecipeRun() & {"label": text}).proj().to_dicts()})
+    return [{"run_key": key} for key in labelled] or [find_run(text)]
+
+
 def _having(condition: Condition) -> Any:
     if condition.path == "seed":
         number = leaf_columns(condition.value)["num"]

@@ -1,42 +1,83 @@
 """Analyses and pictures of data and of what was trained."""
 
 from cotrain.analysis._compare_rdms import compare_rdms
+from cotrain.analysis._contact_sheet import contact_sheet
+from cotrain.analysis._corruption_errors import corruption_errors
 from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
+from cotrain.analysis._difference_figure import draw_differences
 from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
-from cotrain.analysis._noise_ceiling import noise_ceiling
+from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
+from cotrain.analysis._noise_ceiling import Ceiling, noise_ceiling
+from cotrain.analysis._noise_matching import RecordingNoise
 from cotrain.analysis._noise_precision import noise_precision
 from cotrain.analysis._paired import paired_differences
 from cotrain.analysis._rdm import rdm
+from cotrain.analysis._robustness import (
+    Robustness,
+    condition_summary,
+    label_summary,
+    robustness,
+    robustness_differences,
+    run_summary,
+)
+from cotrain.analysis._robustness_figure import robustness_figure
 from cotrain.analysis._rsa_bootstrap import RsaBootstrap, rsa_bootstrap
 from cotrain.analysis._rsa_table import rsa_table, second_order_rdm
 from cotrain.analysis._rsa_tests import PermutationTest, permutation_test, rsa_tests
 from cotrain.analysis._rsatoolbox import from_rsatoolbox, to_rsatoolbox
+from cotrain.analysis._save_figure import check_picture_path, save_figure
+from cotrain.analysis._severity_curves import draw_severity_curves
+from cotrain.analysis._severity_heat_map import draw_heat_maps
+from cotrain.analysis._sit import SitScore, sit_score
+from cotrain.analysis._style import Look, looks
 from cotrain.analysis._tagged_rdm import Rdm
 
 __all__ = [
+    "Ceiling",
     "Copies",
     "Inspection",
+    "Look",
     "PermutationTest",
     "Rdm",
+    "RecordingNoise",
+    "Robustness",
     "RsaBootstrap",
+    "SitScore",
+    "SvmScore",
+    "check_picture_path",
     "compare_rdms",
+    "condition_summary",
+    "contact_sheet",
+    "corruption_errors",
     "crossvalidated_rdm",
+    "draw_differences",
+    "draw_heat_maps",
     "draw_rdm",
+    "draw_severity_curves",
     "find_copies",
     "from_rsatoolbox",
     "inspect_data",
     "inspection_figure",
+    "label_summary",
+    "linear_svm_score",
+    "looks",
     "noise_ceiling",
     "noise_precision",
     "overview_figure",
     "paired_differences",
     "permutation_test",
     "rdm",
+    "robustness",
+    "robustness_differences",
+    "robustness_figure",
     "rsa_bootstrap",
     "rsa_table",
     "rsa_tests",
+    "run_summary",
+    "save_figure",
     "second_order_rdm",
+    "sit_score",
     "to_rsatoolbox",
 ]

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cotrain.analysis._style import NORMAL, SMALL, Look, draw_legend, draw_title, looks
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe & Ito's colours, which colour-blind readers tell apart
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = {"-": "o", "--": "s", ":": "^", "-.": "D"}  # of test points, for each style of line
-LOOKS = tuple((colour, style) for style in MARKERS for colour in COLOURS)
-TITLE_LETTERS, LEGEND_LETTERS = 46, 60  # that find room in the width of one panel
 
 
 def overview_figure(
@@ -47,18 +41,16 @@ def overview_figure(
 
     columns = max(len(metrics), len(rdms), 1)
     rows = 2 if rdms else 1
-    lines = textwrap.wrap(title, TITLE_LETTERS * columns)
-    figure = Figure(figsize=(4.2 * columns, 3.8 * rows + 0.2 * len(lines)), layout="constrained")
-    figure.suptitle("\n".join(lines), fontsize=12)
+    figure = Figure(figsize=(4.2 * columns, 3.8 * rows), layout="constrained")
+    draw_title(figure, title, columns)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_visible(False)
-    labels = dict.fromkeys([*curves, *test])
-    look = {label: LOOKS[number % len(LOOKS)] for number, label in enumerate(labels)}
+    look = looks([*curves, *test])
     for axes, (task, metric) in zip(grid[0], metrics.items(), strict=False):
         axes.set_visible(True)
         _draw_curves(axes, task, metric, curves, test, look)
-    _draw_legend(figure, look, columns)
+    draw_legend(figure, look, columns)
     if rdms:
         orders: dict[int, NDArray[np.int64]] = {}  # those of other data may be of another size
         for axes, (name, matrix) in zip(grid[1], rdms.items(), strict=False):
@@ -67,24 +59,9 @@ def overview_figure(
                 orders[len(matrix)] = cluster_order(matrix)
             order = orders[len(matrix)]
             image = draw_rdm(axes, matrix[np.ix_(order, order)], name)
-            axes.set_xlabel(f"{len(matrix)} test stimuli, like ones of the first RDM together", fontsize=8)
+            axes.set_xlabel(f"{len(matrix)} test stimuli, like ones of the first RDM together", fontsize=SMALL)
         figure.colorbar(image, ax=list(grid[1]), shrink=0.8, label="dissimilarity (percentile of pairs)")
     return figure
-
-
-def _draw_legend(figure: Figure, look: Mapping[str, tuple[str, str]], columns: int) -> None:
-    """Below all, in as many columns as there is room for; the figure grows by its rows."""
-    from matplotlib.lines import Line2D
-
-    if look:
-        letters = max(map(len, look)) + 8  # with the line before it
-        beside = max(1, min(len(look), LEGEND_LETTERS * columns // letters))
-        figure.set_figheight(figure.get_figheight() + 0.2 * math.ceil(len(look) / beside) + 0.2)
-        handles = [
-            Line2D([], [], color=colour, ls=style, lw=1.6, marker=MARKERS[style], ms=4)
-            for colour, style in look.values()
-        ]
-        figure.legend(handles, list(look), loc="outside lower center", ncols=beside, frameon=False, fontsize=9)
 
 
 def _draw_curves(
@@ -93,23 +70,23 @@ def _draw_curves(
     metric: str,
     curves: Mapping[str, pd.DataFrame],
     test: Mapping[str, Mapping[str, float]],
-    look: Mapping[str, tuple[str, str]],
+    look: Mapping[str, Look],
 ) -> None:
     last = 0
     for label, frame in curves.items():
         line = frame[(frame.task == task) & (frame.metric == metric)].sort_values("epoch")
         if len(line):
-            colour, style = look[label]
+            colour, style, _ = look[label]
             axes.plot(line.epoch, line.value, color=colour, ls=style, lw=1.6)
             last = max(last, int(line.epoch.max()))
     place = last * 1.05 + 0.5
     for label, scores in test.items():
         if task in scores:
-            colour, style = look[label]
-            axes.plot(place, scores[task], MARKERS[style], color=colour, ms=6, clip_on=False)
+            colour, _, marker = look[label]
+            axes.plot(place, scores[task], marker, color=colour, ms=6, clip_on=False)
     axes.axhline(0, color="0.8", lw=0.8, zorder=0)
-    axes.set_title(f"{task}: {metric}", fontsize=10)
-    axes.set_xlabel("epoch (lines: validation; points: test at the best epoch)", fontsize=8)
+    axes.set_title(f"{task}: {metric}", fontsize=NORMAL)
+    axes.set_xlabel("epoch (lines: validation; points: test at the best epoch)", fontsize=SMALL)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -121,7 +98,7 @@ def draw_rdm(axes: Axes, matrix: NDArray[np.float64], name: str) -> Any:
     shown = np.full(matrix.shape, np.nan)
     shown[off] = 100 * (rankdata(matrix[off]) - 1) / max(1, off.sum() - 1)
     image = axes.imshow(shown, cmap="viridis", vmin=0, vmax=100, interpolation="nearest")
-    axes.set_title(name, fontsize=10)
+    axes.set_title(name, fontsize=NORMAL)
     axes.set_xticks([])
     axes.set_yticks([])
     return image

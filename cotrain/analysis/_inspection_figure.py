@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cotrain.analysis._figures import COLOURS
 from cotrain.analysis._inspect import Inspection
+from cotrain.analysis._style import COLOURS, LARGE, NORMAL, bare
 from cotrain.data import Images, image_facts
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def inspection_figure(inspection: Inspection) -> Figure:
     panels = [bool(sets), bool(groups), True]
     heights = [2.7 * panels[0], 1.9 * panels[1], 2.7]
     figure = Figure(figsize=(12, sum(heights) + 0.5), layout="constrained")
-    figure.suptitle(inspection.title, fontsize=12)
+    figure.suptitle(inspection.title, fontsize=LARGE)
     rows = figure.subfigures(sum(panels), 1, height_ratios=[height for height in heights if height], squeeze=False)
     place = iter(rows[:, 0])
     if sets:
@@ -75,7 +75,7 @@ def _sheet(axes: Axes, sets: list[tuple[str, Images]]) -> None:
     axes.imshow(_tiles(pictures, COLUMNS, 96), interpolation="nearest")
     total = sum(len(images) for _, images in sets)
     shapes = sorted({"x".join(map(str, images.shape[2:])) for _, images in sets})
-    axes.set_title(f"{len(pictures)} of {total} images ({', '.join(shapes)} pixels)", fontsize=10)
+    axes.set_title(f"{len(pictures)} of {total} images ({', '.join(shapes)} pixels)", fontsize=NORMAL)
     axes.axis("off")
 
 
@@ -88,12 +88,14 @@ def _copies(axes: Axes, inspection: Inspection, groups: list[tuple[str, tuple[in
         pictures += [None] * (OF_A_GROUP + 1 - len(shown))  # and a gap between groups
     axes.imshow(_tiles(pictures, 4 * (OF_A_GROUP + 1), 96), interpolation="nearest")
     total = sum(found.near["groups"] for found in inspection.copies.values())
-    axes.set_title(f"{len(chosen)} of {total} groups of images that are equal or alike (up to three each)", fontsize=10)
+    axes.set_title(
+        f"{len(chosen)} of {total} groups of images that are equal or alike (up to three each)", fontsize=NORMAL
+    )
     axes.axis("off")
 
 
 def _pixels(axes: Axes, sets: list[tuple[str, Images]]) -> None:
-    _bare(axes, "mean brightness of each image", "images")
+    bare(axes, "mean brightness of each image", "images")
     for number, (name, images) in enumerate(sets):
         sums = image_facts(images).sums[:, :, 0].sum(1)
         brightness = sums / np.prod(images.shape[1:])
@@ -107,7 +109,7 @@ def _pixels(axes: Axes, sets: list[tuple[str, Images]]) -> None:
 
 
 def _responses(axes: Axes, inspection: Inspection) -> None:
-    _bare(axes, f"mean response of each neuron ({inspection.unit})", "neurons")
+    bare(axes, f"mean response of each neuron ({inspection.unit})", "neurons")
     means = {name: _means(values) for name, values in inspection.responses.items()}
     if not any(len(values) for values in means.values()):
         axes.set_visible(False)
@@ -125,7 +127,7 @@ def _means(values: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _reliability(axes: Axes, inspection: Inspection) -> None:
-    _bare(axes, "session", "reliability (Spearman-Brown)")
+    bare(axes, "session", "reliability (Spearman-Brown)")
     held = inspection.reliability
     if not held:
         axes.set_visible(False)
@@ -141,10 +143,3 @@ def _reliability(axes: Axes, inspection: Inspection) -> None:
     axes.set_xlim(-0.6, len(held) - 0.4)
     axes.set_xticks(range(len(held)) if len(held) <= LABELS else [], list(held) if len(held) <= LABELS else [])
     axes.tick_params(axis="x", labelsize=7)
-
-
-def _bare(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=8)
-    axes.set_ylabel(y, fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)

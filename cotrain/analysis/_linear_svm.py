@@ -109,7 +109,9 @@ def linear_svm_score(
     fitting = _Fitting()
     if variant == "published":
         width = _width(values, subset_features)
-        rows = list(_published(values, numbers, splits, subsets if width < values.shape[1] else 1, width, seed, fitting))
+        rows = list(
+            _published(values, numbers, splits, subsets if width < values.shape[1] else 1, width, seed, fitting)
+        )
         scores, strengths = np.array([score for score, _ in rows]), tuple(strength for _, strength in rows)
         mean, interval = float(scores.mean()), (float("nan"),) * 2
     elif variant == "grid_search":
@@ -136,9 +138,7 @@ class _Fitting:
     def __init__(self) -> None:
         self.fits = self.unfinished = 0
 
-    def accuracy(
-        self, train: tuple[Any, Any], test: tuple[Any, Any], strength: float, rounds: int, seed: int
-    ) -> float:
+    def accuracy(self, train: tuple[Any, Any], test: tuple[Any, Any], strength: float, rounds: int, seed: int) -> float:
         return float((self.told(train, test[0], strength, rounds, seed) == test[1]).mean())
 
     def told(self, train: tuple[Any, Any], test: Any, strength: float, rounds: int, seed: int) -> NDArray[np.int64]:

@@ -50,7 +50,9 @@ def noise_ceiling(rdms: Given | Rdm, method: str = "pearson") -> Ceiling:
     held = only_known(as_distances(rdms, "The subjects' RDMs"), "The subjects' RDMs")
     if held.ndim != 3 or len(held) < 2:
         found = len(held) if held.ndim == 3 else 1
-        raise DataError(f"A noise ceiling needs RDMs of 2 subjects or more, found {found}: (subjects, stimuli, stimuli).")
+        raise DataError(
+            f"A noise ceiling needs RDMs of 2 subjects or more, found {found}: (subjects, stimuli, stimuli)."
+        )
     check_number(held.shape[-1], name)
     counts = torch.ones(1, len(held), dtype=held.dtype, device=held.device)
     if name in BY_PAIRS:

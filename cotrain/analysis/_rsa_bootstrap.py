@@ -241,9 +241,7 @@ def _at_once(numbers: int) -> int:
     return max(1, NUMBERS // max(1, numbers))
 
 
-def _bounds(
-    data: Tensor, vectors: Tensor, values: Tensor, weights: Tensor, subjects: Tensor, name: str
-) -> Tensor:
+def _bounds(data: Tensor, vectors: Tensor, values: Tensor, weights: Tensor, subjects: Tensor, name: str) -> Tensor:
     if len(data) < 2:
         return subjects.new_full((len(subjects), 2), torch.nan)
     if name in RANKED:

@@ -135,7 +135,9 @@ def permutation_test(
         flat = x.flatten()
         drawn = [(flat @ y[order][:, order].flatten()).item() for order in orders]
     higher = int((np.array(drawn) >= observed - 1e-12 * abs(observed)).sum())
-    return PermutationTest(observed, (1 + higher) / (1 + permutations) if np.isfinite(observed) else np.nan, permutations)
+    return PermutationTest(
+        observed, (1 + higher) / (1 + permutations) if np.isfinite(observed) else np.nan, permutations
+    )
 
 
 def _as_matrix(vector: torch.Tensor, stimuli: int, name: str) -> torch.Tensor:

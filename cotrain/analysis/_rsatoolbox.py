@@ -52,7 +52,9 @@ def to_rsatoolbox(rdms: Given | Rdm, *, measure: str = "") -> Any:
     try:
         from rsatoolbox.rdm import RDMs
     except ImportError as error:
-        raise CotrainError("rsatoolbox is not installed. Install it with: pip install 'cotrain[references]'.") from error
+        raise CotrainError(
+            "rsatoolbox is not installed. Install it with: pip install 'cotrain[references]'."
+        ) from error
     held = rdms.distances() if isinstance(rdms, Rdm) else Rdm(rdms, measure=measure)  # type: ignore[arg-type]
     matrices = checked(held.values, "distance", "RDMs").detach().cpu().numpy()
     matrices = matrices if matrices.ndim == 3 else matrices[None]

@@ -108,7 +108,9 @@ def _whitened(rdms: Tensor, weights: Tensor, counts: Tensor, method: str) -> Ten
     kernel = whole
     if method == "whitened_pearson":
         mean = torch.einsum("bij,kij->bk", weights, kernel) / weights.sum((1, 2))[:, None]
-        kernel = (kernel - mean[..., None, None]) * (1 - torch.eye(rdms.shape[-1], dtype=rdms.dtype, device=rdms.device))
+        kernel = (kernel - mean[..., None, None]) * (
+            1 - torch.eye(rdms.shape[-1], dtype=rdms.dtype, device=rdms.device)
+        )
         sums = torch.einsum("bij,bkij->bki", weights, kernel)
     else:
         sums = torch.einsum("bij,kij->bki", weights, kernel)

@@ -14,6 +14,7 @@ from cotrain.cli import _diff as diff
 from cotrain.cli import _evaluate as evaluate
 from cotrain.cli import _experiments as experiments
 from cotrain.cli import _export as export
+from cotrain.cli import _plot as plot
 from cotrain.cli import _queries as queries
 from cotrain.cli import _queue as queue
 from cotrain.cli import _removal as removal
@@ -63,6 +64,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cotrain {__version__}")
     commands = Commands(parser, "cotrain")
-    for room in (experiments, queue, queries, diff, watch, export, removal, tags, evaluate, store, data, server):
+    for room in (experiments, queue, queries, diff, watch, export, removal, tags, evaluate, plot, store, data, server):
         room.add_commands(commands)
     return parser

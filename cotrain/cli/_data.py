@@ -10,8 +10,6 @@ from cotrain.cli._commands import Commands
 from cotrain.errors import CotrainError
 from cotrain.settings import data_folder
 
-PICTURES = (".png", ".pdf", ".svg")
-
 FORMATS = ("cadena2024", "cadieu2014", "cotrain", "cowley2023", "majaj2015", "sinz_pickles")
 """Those of `cotrain.data.recordings`, named here so that `--help` needs no torch."""
 
@@ -34,7 +32,7 @@ def add_commands(commands: Commands) -> None:
         "cowley_v4",
     )
     add_source(added)
-    added.add_argument("--out", type=Path, help="draw a contact sheet and histograms into this PNG file")
+    added.add_argument("--out", type=Path, help="draw a contact sheet and histograms into this .png, .pdf or .svg file")
     near = "bits, of 256, by which average hashes of near copies differ at most (default 8)"
     added.add_argument("--near", type=int, default=8, metavar="BITS", help=near)
 
@@ -65,12 +63,10 @@ def add_commands(commands: Commands) -> None:
 
 def inspect(options: argparse.Namespace) -> int:
     """Print what a file or folder holds, and draw it."""
-    from cotrain.analysis import inspect_data, inspection_figure
+    from cotrain.analysis import check_picture_path, inspect_data, inspection_figure, save_figure
 
-    if options.out and not options.out.absolute().parent.is_dir():
-        raise CotrainError(f"There is no folder {options.out.parent} for the picture. Make it, or name another.")
-    if options.out and options.out.suffix.lower() not in PICTURES:
-        raise CotrainError(f"Name the picture {', '.join(PICTURES)}, not {options.out.name!r}.")
+    if options.out:
+        check_picture_path(options.out)
     path = _existing(options.path)
     found = inspect_data(path, format=options.format, near=options.near)
     print(f"{found.title}\n")
@@ -79,7 +75,7 @@ def inspect(options: argparse.Namespace) -> int:
     for fact in found.facts:
         print(fact)
     if options.out:
-        inspection_figure(found).savefig(options.out, dpi=110)
+        save_figure(inspection_figure(found), options.out, dpi=110)
         print(f"\npicture: {options.out}")
     return 0
 

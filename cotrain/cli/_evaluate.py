@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cotrain.cli._commands import Commands
 from cotrain.cli._connected import database
 from cotrain.cli._text import as_text
 from cotrain.config import Config
-from cotrain.errors import ConfigError
+from cotrain.errors import ConfigError, DatabaseError
 from cotrain.resolve import config_class
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ROOM = "cotrain.evaluations"
+ROBUSTNESS = ("corruptions", "corrupted_folders")
+SUITES = (*ROBUSTNESS, "neuron_scores", "noise_accuracy", "noise_mixture")
 
 
 def add_commands(commands: Commands) -> None:
@@ -21,49 +28,75 @@ def add_commands(commands: Commands) -> None:
         "evaluate",
         evaluate,
         "evaluate finished runs of the database beside what training scored",
-        "neuron_scores --recipe hvm_v4",
-        "noise_accuracy a2493a00 --config levels.yaml",
+        "--suite corruptions --recipe hvm_v4 --baseline baseline",
+        "a2493a00 co-trained --suite corrupted_folders --config tiny_imagenet_c.yaml",
+        "--suite neuron_scores",
     )
-    added.add_argument("kind", help="what is computed: neuron_scores, noise_accuracy (`cotrain show evaluations`)")
-    added.add_argument("runs", nargs="*", metavar="RUN", help="key (or its beginning) or label; default: all runs")
+    added.add_argument(
+        "runs", nargs="*", metavar="RUN", help="key (or its beginning), or label (its runs of all seeds); default: all"
+    )
+    suites = f"what is computed: {', '.join(SUITES)} (`cotrain show evaluations` tells what each is)"
+    added.add_argument("--suite", required=True, metavar="KIND", help=suites)
     added.add_argument("--recipe", help="only runs of this recipe")
     added.add_argument("--config", type=Path, metavar="FILE", help="YAML with fields of the evaluation's config")
+    shares = f"of {' and '.join(ROBUSTNESS)}: also mCE and relative mCE, errors as shares of this run's or label's"
+    added.add_argument("--baseline", metavar="RUN", help=shares)
     held = "also take what other processes hold, which you know to be dead"
     added.add_argument("--take-over", action="store_true", help=held)
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    config = _config(options.kind, options.config)
+    config = _config(options.suite, options.config)
+    of_robustness = config.kind.removeprefix(f"{ROOM}.") in ROBUSTNESS
+    if options.baseline is not None and not of_robustness:
+        raise ConfigError(
+            f"--baseline is for the suites {' and '.join(ROBUSTNESS)}; {options.suite} has no use for it."
+        )
     with database():
+        from cotrain.cli._robustness import robustness_text
         from cotrain.tables import evaluate, queries
         from cotrain.tables.evaluations import table_of
 
         table = table_of(config.kind)
         recipe = None if options.recipe is None else queries.find_recipe_name(options.recipe)
-        runs = queries.runs(recipe=recipe)
+        chosen = every = queries.runs(recipe=recipe)
         if options.runs:
-            runs = runs & [queries.find_run(text) for text in options.runs]
+            chosen = every & [key for text in options.runs for key in queries.find_runs(text)]
+        baseline = [] if options.baseline is None else _of(every, queries.find_runs(options.baseline), options)
+        keys = {row["run_key"] for row in chosen.proj().to_dicts()} | set(baseline)
         found = evaluate.evaluate(
             config,
-            runs,
+            queries.runs() & queries.only(sorted(keys)),
             progress=sys.stderr.isatty(),
             take_over=options.take_over,
             on_failure=lambda key, text: print(f"{key}: {text}", file=sys.stderr),
         )
-        rows = evaluate.frame(config, runs)
+        rows = evaluate.frame(config, queries.runs() & queries.only(sorted(keys)))
     if len(rows):
-        rows["run"] = rows["run_key"].str[:8]
-        groups = rows.groupby(["label", "seed", "run", *table.within], sort=False)
-        medians = groups[list(table.shown)].median().astype(float)
-        medians.insert(0, "rows", groups.size())
-        print(as_text(medians.reset_index()))
+        print(robustness_text(rows, baseline) if of_robustness else _medians(rows, table))
     elsewhere = f", {found.elsewhere} are held by other processes" if found.elsewhere else ""
     print(f"{found.done} runs evaluated, {found.known} were before, {len(found.failed)} failed{elsewhere}.")
     return 1 if found.failed else 0
 
 
-def _config(kind: str, file: Path | None) -> Config:
-    name = kind if "." in kind else f"{ROOM}.{kind}"
+def _of(every: Any, keys: Sequence[dict[str, str]], options: argparse.Namespace) -> list[str]:
+    """The keys of a baseline: of a label that several recipes have, those of the recipe that was asked for."""
+    found = [row["run_key"] for row in (every & keys).proj().to_dicts()]
+    if not found:
+        raise DatabaseError(f"The recipe {options.recipe} has no run {options.baseline!r}, the baseline.")
+    return found
+
+
+def _medians(rows: pd.DataFrame, table: Any) -> str:
+    rows["run"] = rows["run_key"].str[:8]
+    groups = rows.groupby(["label", "seed", "run", *table.within], sort=False)
+    medians = groups[list(table.shown)].median().astype(float)
+    medians.insert(0, "rows", groups.size())
+    return as_text(medians.reset_index())
+
+
+def _config(suite: str, file: Path | None) -> Config:
+    name = suite if "." in suite else f"{ROOM}.{suite}"
     cls = config_class(name)
     if file is None:
         return cls()

@@ -11,7 +11,6 @@ from cotrain.cli._commands import Commands, positive
 from cotrain.cli._connected import database
 from cotrain.cli._selection import add_conditions, conditions_of, selected
 from cotrain.cli._text import as_columns, as_text
-from cotrain.errors import CotrainError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +49,7 @@ def add_commands(commands: Commands) -> None:
         'hvm_v4_weighting --baseline "V4 only"',
     )
     added.add_argument("recipe", help="name of a recipe in the database")
-    added.add_argument("--out", type=Path, help="draw a picture into this PNG file")
+    added.add_argument("--out", type=Path, help="draw a picture into this .png, .pdf or .svg file")
     baseline = "also print how each experiment differs from this one, seed by seed"
     added.add_argument("--baseline", metavar="LABEL", help=baseline)
 
@@ -121,8 +120,10 @@ def _sorted(table: pd.DataFrame, column: str, *, descending: bool) -> pd.DataFra
 
 
 def report(options: argparse.Namespace) -> int:
-    if options.out and not options.out.parent.is_dir():
-        raise CotrainError(f"There is no folder {options.out.parent} for the picture. Make it, or name another.")
+    if options.out:
+        from cotrain.analysis import check_picture_path
+
+        check_picture_path(options.out)
     with database():
         from cotrain.tables import queries, report
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 LONGEST = 100  # characters of a cell
 
 
-def as_text(frame: pd.DataFrame) -> str:
-    return frame.to_string(index=False, float_format="{:.4f}".format)
+def as_text(frame: pd.DataFrame, *, missing: str = "NaN") -> str:
+    return frame.to_string(index=False, float_format="{:.4f}".format, na_rep=missing)
 
 
 def as_columns(frame: pd.DataFrame) -> str:

@@ -22,8 +22,8 @@ from cotrain.data._controls import (
 from cotrain.data._digits import DigitsConfig, digits
 from cotrain.data._duplicates import average_hashes, duplicate_groups
 from cotrain.data._fetch_set import terms
-from cotrain.data._image_cache import Decoded, decode
-from cotrain.data._image_files import ImageFiles, Preparation, find_pictures
+from cotrain.data._image_cache import Decoded, FileImages, decode
+from cotrain.data._image_files import ImageFiles, Preparation, find_pictures, picture
 from cotrain.data._image_folders import ImageFolderConfig, TinyImageNetConfig, image_folder, tiny_imagenet
 from cotrain.data._image_rows import ImageRows, Images, MappedImages, bytes_of, image_facts
 from cotrain.data._images import image_tensor, prepared
@@ -51,6 +51,7 @@ __all__ = [
     "Data",
     "Decoded",
     "DigitsConfig",
+    "FileImages",
     "GaussianSurrogateConfig",
     "ImageFiles",
     "ImageFolderConfig",
@@ -98,6 +99,7 @@ __all__ = [
     "join",
     "multi_task",
     "neural_targets",
+    "picture",
     "prepared",
     "public_sets",
     "rdm_of_responses",

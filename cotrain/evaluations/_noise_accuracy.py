@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -9,12 +10,10 @@ import torch
 from annotated_types import Ge, MinLen
 
 from cotrain.config import Config
-from cotrain.data import AugmentConfig, Data, augment
-from cotrain.metrics import classification_scores
+from cotrain.data import AugmentConfig, Data
+from cotrain.evaluations._noise import BATCH, noisy
 from cotrain.models import MultiTaskModel
-from cotrain.seeds import derive_seed
-
-BATCH = 256
+from cotrain.training import evaluate
 
 
 class NoiseAccuracyConfig(Config):
@@ -34,37 +33,35 @@ class NoiseAccuracy:
         level: Place of the level in the config, counted from 0.
         std: Of the noise.
         accuracy: Share of images whose highest score is their label's, 0 to 1.
+        top5: Share of images whose label is among the 5 highest; NaN of 5 classes or fewer.
     """
 
     task: str
     level: int
     std: float
     accuracy: float
+    top5: float
 
 
-@torch.no_grad()
 def noise_accuracy(
     model: MultiTaskModel, data: Data, config: NoiseAccuracyConfig, *, device: torch.device, seed: int
 ) -> list[NoiseAccuracy]:
     """Score each classification at each level; empty for data without one.
 
     Args:
-        model: On `device`, in evaluation mode.
+        model: On `device`.
         data: Those that it was trained on.
+        config: The levels.
         device: Where scores are computed, in float32. The noise is drawn on the CPU: it is the same on all.
         seed: Of the noise, which all levels share but for its size.
     """
     found = []
     for task, sessions in data.splits["test"].items():
-        for session, source in sessions.items():
-            if source.kind != "classification" or task not in model.objectives:
-                continue
-            for level, std in enumerate(config.std):
-                add = augment(AugmentConfig(noise=((std, 1.0),) if std else ()))
-                outputs = [
-                    model(add(batch.cpu(), derive_seed(seed, "noise", task, str(place))).to(device), task, session)
-                    for place, batch in enumerate(source.images.split(BATCH))
-                ]
-                scores = dict(classification_scores(torch.cat(outputs).float().cpu(), source.targets.cpu()))
-                found.append(NoiseAccuracy(task, level, std, scores["accuracy"]))
+        if data.info.tasks[task].kind != "classification" or task not in model.objectives:
+            continue
+        for level, std in enumerate(config.std):
+            seen = noisy(AugmentConfig(noise=((std, 1.0),) if std else ()), seed, task)
+            scores = evaluate(model, "test", {task: sessions}, epoch=0, device=device, seen=seen, batch_size=BATCH)
+            by_metric = {score.metric: score.value for score in scores}
+            found.append(NoiseAccuracy(task, level, std, by_metric["accuracy"], by_metric.get("top5", math.nan)))
     return found

@@ -5,7 +5,7 @@ from cotrain.training._check import check
 from cotrain.training._checkpoint import RunFolder, load_state
 from cotrain.training._device import pick_device
 from cotrain.training._durations import Duration, Interval, Timeline
-from cotrain.training._evaluation import evaluate, predict
+from cotrain.training._evaluation import Seen, as_they_are, evaluate, predict
 from cotrain.training._find_learning_rate import LearningRates, find_learning_rate
 from cotrain.training._hooks import Hook, Training
 from cotrain.training._model_responses import (
@@ -76,6 +76,7 @@ __all__ = [
     "RunResult",
     "Score",
     "ScoreSink",
+    "Seen",
     "SgdConfig",
     "StartFromConfig",
     "StepConfig",
@@ -89,6 +90,7 @@ __all__ = [
     "WarmUpConfig",
     "adam",
     "adamw",
+    "as_they_are",
     "bench",
     "check",
     "constant",

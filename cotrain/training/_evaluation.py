@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,14 @@ from cotrain.training._sinks import Score
 
 BATCH = 256
 
+Seen = Callable[[Tensor, Tensor], Tensor]
+"""What a model is shown in place of images: (images on its device, their rows in the source: int64) -> images."""
+
+
+def as_they_are(images: Tensor, rows: Tensor) -> Tensor:  # noqa: ARG001
+    """Show a model the images of its source."""
+    return images
+
 
 @torch.no_grad()
 def predict(model: MultiTaskModel, source: Source, task: str, session: str, device: torch.device) -> Any:
@@ -26,21 +34,30 @@ def predict(model: MultiTaskModel, source: Source, task: str, session: str, devi
         What the model gives, a tensor or, of a task with several taps, a tuple of tensors, as float32. Of a source
         whose stimuli are in groups, the mean of each group, as float64.
     """
-    return _predicted(model, source, task, session, device, ALONE)
+    return _predicted(model, source, task, session, device, ALONE, as_they_are, BATCH)
 
 
 def _predicted(
-    model: MultiTaskModel, source: Source, task: str, session: str, device: torch.device, ranks: Ranks
+    model: MultiTaskModel,
+    source: Source,
+    task: str,
+    session: str,
+    device: torch.device,
+    ranks: Ranks,
+    seen: Seen,
+    batch_size: int,
 ) -> Any:
     """As `predict`, each rank for its share of the stimuli; None but on the first rank."""
     was_training = model.training
     model.eval()
-    images = source.images
+    images, rows = source.images, torch.arange(len(source))
     shared = ranks.several and len(source) >= ranks.world_size  # a network is not asked about no image at all
     if shared:
         part = ranks.share(len(source))
-        images = images[part] if isinstance(images, Tensor) else images.take(torch.arange(part.start, part.stop))
-    outputs = [_layers(model(batch.to(device), task, session)) for batch in images.split(BATCH)]
+        rows = rows[part]
+        images = images[part] if isinstance(images, Tensor) else images.take(rows)
+    batches = zip(images.split(batch_size), rows.split(batch_size), strict=True)
+    outputs = [_layers(model(seen(batch.to(device), places), task, session)) for batch, places in batches]
     model.train(was_training)
     layers = [torch.cat(batches) for batches in zip(*outputs, strict=True)]
     if shared:
@@ -66,6 +83,8 @@ def evaluate(
     epoch: int,
     device: torch.device,
     ranks: Ranks = ALONE,
+    seen: Seen = as_they_are,
+    batch_size: int = BATCH,
 ) -> list[Score]:
     """All scores of one split.
 
@@ -76,6 +95,8 @@ def evaluate(
         epoch: For the scores.
         device: Where the model is.
         ranks: Who shares the work; all get the first rank's scores.
+        seen: What the model is shown in place of a batch of images; by default the images.
+        batch_size: Images that the model is shown at once.
 
     Returns:
         For each task its unweighted loss and its metrics. A neural or RDM task has them for each session with a name.
@@ -87,19 +108,26 @@ def evaluate(
     scores = [
         Score(epoch, task, session, split, metric, value)
         for task, sessions in tasks.items()
-        for session, metric, value in _task_scores(model, task, sessions, device, ranks)
+        for session, metric, value in _task_scores(model, task, sessions, device, ranks, seen, batch_size)
     ]
     model.train(was_training)
     return ranks.agreed(lambda: scores)
 
 
 def _task_scores(
-    model: MultiTaskModel, task: str, sessions: Mapping[str, Source], device: torch.device, ranks: Ranks
+    model: MultiTaskModel,
+    task: str,
+    sessions: Mapping[str, Source],
+    device: torch.device,
+    ranks: Ranks,
+    seen: Seen,
+    batch_size: int,
 ) -> Iterator[tuple[str, str, float]]:
     objective = model.objectives[task]
     losses, correlations, geometry = [], [], dict[str, list[float]]()
     for session, source in sessions.items():
-        output, targets = _predicted(model, source, task, session, device, ranks), source.targets.cpu()
+        output = _predicted(model, source, task, session, device, ranks, seen, batch_size)
+        targets = source.targets.cpu()
         if not ranks.first:
             continue
         losses.append(float(objective.loss(output, targets, session)))  # type: ignore[operator]

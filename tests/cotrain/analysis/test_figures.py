@@ -65,7 +65,8 @@ def test_each_task_has_a_panel_with_its_metric(tmp_path):
     assert [list(line.get_xdata()) for line in lines] == [[0, 1, 2, 3]] * 2, "in the order of epochs"
     assert list(lines[0].get_ydata()) == [0.0, 0.1, 0.2, 0.3]
     assert list(lines[1].get_ydata()) == [0.5, 0.6, 0.7, 0.8]
-    points = [line for line in objects.lines if line.get_marker() == "o"]
+    points = [line for line in objects.lines if len(line.get_xdata()) == 1]
+    assert len({line.get_marker() for line in points}) == 2, "told apart in grey"
     assert [line.get_ydata()[0] for line in points] == [0.9, 0.95]
     assert all(line.get_xdata()[0] > 3 for line in points), "beside the curves"
     assert [line.get_color() for line in points] == [line.get_color() for line in lines]

@@ -9,11 +9,13 @@ from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
+from cotrain.analysis._mds_figure import Arrangement, mds_figure, scaled_to_plane
 from cotrain.analysis._noise_ceiling import Ceiling, noise_ceiling
 from cotrain.analysis._noise_matching import RecordingNoise
 from cotrain.analysis._noise_precision import noise_precision
 from cotrain.analysis._paired import paired_differences
 from cotrain.analysis._rdm import rdm
+from cotrain.analysis._rdm_figure import rdm_difference_figure, rdm_figure
 from cotrain.analysis._robustness import (
     Robustness,
     condition_summary,
@@ -24,10 +26,12 @@ from cotrain.analysis._robustness import (
 )
 from cotrain.analysis._robustness_figure import robustness_figure
 from cotrain.analysis._rsa_bootstrap import RsaBootstrap, rsa_bootstrap
+from cotrain.analysis._rsa_figures import ceiling_bars_figure, pair_scatter_figure, similarity_curves_figure
 from cotrain.analysis._rsa_table import rsa_table, second_order_rdm
 from cotrain.analysis._rsa_tests import PermutationTest, permutation_test, rsa_tests
 from cotrain.analysis._rsatoolbox import from_rsatoolbox, to_rsatoolbox
 from cotrain.analysis._save_figure import check_picture_path, save_figure
+from cotrain.analysis._second_order_figure import second_order_figure
 from cotrain.analysis._severity_curves import draw_severity_curves
 from cotrain.analysis._severity_heat_map import draw_heat_maps
 from cotrain.analysis._sit import SitScore, sit_score
@@ -35,6 +39,7 @@ from cotrain.analysis._style import Look, looks
 from cotrain.analysis._tagged_rdm import Rdm
 
 __all__ = [
+    "Arrangement",
     "Ceiling",
     "Copies",
     "Inspection",
@@ -46,6 +51,7 @@ __all__ = [
     "RsaBootstrap",
     "SitScore",
     "SvmScore",
+    "ceiling_bars_figure",
     "check_picture_path",
     "compare_rdms",
     "condition_summary",
@@ -63,12 +69,16 @@ __all__ = [
     "label_summary",
     "linear_svm_score",
     "looks",
+    "mds_figure",
     "noise_ceiling",
     "noise_precision",
     "overview_figure",
+    "pair_scatter_figure",
     "paired_differences",
     "permutation_test",
     "rdm",
+    "rdm_difference_figure",
+    "rdm_figure",
     "robustness",
     "robustness_differences",
     "robustness_figure",
@@ -77,7 +87,10 @@ __all__ = [
     "rsa_tests",
     "run_summary",
     "save_figure",
+    "scaled_to_plane",
+    "second_order_figure",
     "second_order_rdm",
+    "similarity_curves_figure",
     "sit_score",
     "to_rsatoolbox",
 ]

@@ -57,8 +57,8 @@ def crossvalidated_rdm(
     known = known_repeats(held)
     if bool((known.sum(1) < 2).any()):
         raise DataError(
-            f"{int((known.sum(1) < 2).sum())} of {len(known)} stimuli have fewer than 2 repeats. Leave them out, or use "
-            "rdm of the means."
+            f"{int((known.sum(1) < 2).sum())} of {len(known)} stimuli have fewer than 2 repeats. Leave them out, or "
+            "use rdm of the means."
         )
     values = torch.where(known[..., None], held, 0)
     if dissimilarity == "poisson":

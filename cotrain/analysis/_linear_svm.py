@@ -109,9 +109,8 @@ def linear_svm_score(
     fitting = _Fitting()
     if variant == "published":
         width = _width(values, subset_features)
-        rows = list(
-            _published(values, numbers, splits, subsets if width < values.shape[1] else 1, width, seed, fitting)
-        )
+        subsets = subsets if width < values.shape[1] else 1
+        rows = list(_published(values, numbers, splits, subsets, width, seed, fitting))
         scores, strengths = np.array([score for score, _ in rows]), tuple(strength for _, strength in rows)
         mean, interval = float(scores.mean()), (float("nan"),) * 2
     elif variant == "grid_search":
@@ -224,7 +223,8 @@ def _folds(numbers: NDArray[np.int64], folds: int, generator: np.random.Generato
     fewest = int(np.bincount(numbers).min())
     if fewest < folds or folds < 2:
         raise DataError(
-            f"{max(folds, 2)} folds need as many images of each object, one has {fewest}. Use fewer splits, or leave it out."
+            f"{max(folds, 2)} folds need as many images of each object, one has {fewest}. Use fewer "
+            "splits, or leave it out."
         )
     found = np.empty(len(numbers), dtype=np.int64)
     start = 0  # the next object goes on where the last one ended, so that folds are of one size

@@ -48,7 +48,7 @@ def match_noise(
     spread = float(np.var(features))
     if signal <= 0:
         raise DataError(
-            f"The responses' variance, {np.var(responses):.4g}, is not above that of their noise alone, {variance:.4g}: "
+            f"The responses' variance {np.var(responses):.4g} is not above that of their noise alone, {variance:.4g}: "
             "these are not the units of RecordingNoise. Give its constants for this recording, or noise=None."
         )
     if spread == 0:

@@ -66,8 +66,8 @@ def residuals(responses: Tensor) -> tuple[Tensor, int]:
     free = int(known.sum()) - int((of_stimuli > 0).sum()) - int((of_repeats > 0).sum()) + 1
     if free < 1:
         raise DataError(
-            f"No noise can be estimated: {int(known.sum())} responses to {int((of_stimuli > 0).sum())} stimuli leave no "
-            "repeats to compare. Use precision='none'."
+            f"No noise can be estimated: {int(known.sum())} responses to {int((of_stimuli > 0).sum())} stimuli leave "
+            "no repeats to compare. Use precision='none'."
         )
     scale = float(filled.abs().max())
     for _ in range(ROUNDS):
@@ -116,8 +116,8 @@ def _covariance(noise: Tensor, free: int, variance: Tensor, estimator: str) -> T
     if estimator == "full":
         if free < neurons:
             raise DataError(
-                f"The full noise covariance of {neurons} neurons cannot be inverted with {free} degrees of freedom. Use "
-                "estimator='shrinkage'."
+                f"The full noise covariance of {neurons} neurons cannot be inverted with {free} degrees of freedom. "
+                "Use estimator='shrinkage'."
             )
         return sample
     spread = variance.sqrt()

@@ -27,7 +27,7 @@ def object_numbers(objects: int | Given, images: int) -> NDArray[np.int64]:
     if isinstance(objects, int):
         if objects < 2 or images % objects or not images:
             raise DataError(
-                f"{images} images are not the same number of each of {objects} objects. Say how many objects there are, "
+                f"{images} images are not the same number of each of {objects} objects. Say how many there are, "
                 "2 or more, or give the object of each image: objects=labels."
             )
         return np.repeat(np.arange(objects), images // objects)
@@ -56,8 +56,8 @@ def random_part(
         taken = int(len(rows) * share + 1e-9)
         if not 0 < taken < len(rows):
             raise DataError(
-                f"A share of {share:g} of the {len(rows)} images of object {number} is {taken} images; at least one must "
-                "be taken and one left. Use more images an object, or another share."
+                f"A share of {share:g} of the {len(rows)} images of object {number} is {taken} images; at least one "
+                "must be taken and one left. Use more images an object, or another share."
             )
         chosen[generator.permutation(rows)[:taken]] = True
     return np.flatnonzero(chosen), np.flatnonzero(~chosen)

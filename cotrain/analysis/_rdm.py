@@ -54,8 +54,8 @@ def rdm(
 
     Raises:
         CotrainError: There is no such dissimilarity, or `precision` does not belong to it or is missing.
-        DataError: The features are not (stimuli, features), one is NaN or infinite, rates are negative, or the precision
-            is not symmetric, positive and of as many features.
+        DataError: The features are not (stimuli, features), one is NaN or infinite, rates are negative, or the
+            precision is not symmetric, positive and of as many features.
     """
     name = OTHER_NAMES.get(dissimilarity, dissimilarity)
     if name not in DISSIMILARITIES:
@@ -124,8 +124,8 @@ def _checked(features: Given) -> Tensor:
     wrong = ~torch.isfinite(held.detach())
     if bool(wrong.any()):
         raise DataError(
-            f"Features are NaN or infinite, of {int(wrong.any(1).sum())} stimuli and {int(wrong.any(0).sum())} features. "
-            "Leave either out; repeats that are missing can be averaged, or given to crossvalidated_rdm."
+            f"Features are NaN or infinite, of {int(wrong.any(1).sum())} stimuli and {int(wrong.any(0).sum())} features."
+            " Leave either out; repeats that are missing can be averaged, or given to crossvalidated_rdm."
         )
     return held
 
@@ -134,8 +134,8 @@ def _tell_of_constant(found: Tensor, name: str) -> None:
     alone = (found == 1).sum(1) == len(found) - 1
     if bool(alone.any()) and len(found) > 2:
         log.warning(
-            "%d of %d stimuli have no direction to compare by %s (all features equal?); they are at distance 1 from all "
-            "others. The first is row %d.",
+            "%d of %d stimuli have no direction to compare by %s (all features equal?); they are at distance 1 from "
+            "all others. The first is row %d.",
             int(alone.sum()), len(found), name, int(alone.nonzero()[0]),
         )  # fmt: skip
 

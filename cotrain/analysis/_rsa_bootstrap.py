@@ -136,7 +136,7 @@ def rsa_bootstrap(
         seed: Of the draws.
 
     Raises:
-        CotrainError: There is no such method, or no bootstrap of it; `over` is not one of the three; fewer than 2 draws.
+        CotrainError: There is no such method, or no bootstrap of it; `over` is none of the three; fewer than 2 draws.
         DataError: Too few subjects, fewer than 6 stimuli, RDMs that are not single ones, or as `compare_rdms`.
     """
     name = comparison_name(method)
@@ -193,15 +193,16 @@ def _drawn(generator: np.random.Generator, draws: int, number: int) -> Tensor:
 
 def _samples(models: Tensor, data: Tensor, name: str, stimuli: Tensor, subjects: Tensor) -> NDArray[np.float64]:
     """(samples, models + 2): mean similarity to the subjects of each model, and the bounds of the ceiling."""
-    parts = _other_subjects if len(stimuli) == 1 else _other_stimuli
-    rows = [torch.cat(part, 1) for part in parts(models, data, name, stimuli, subjects)]
+    if len(stimuli) == 1:  # the same comparisons in all samples
+        parts = _other_subjects(models, data, name, subjects)
+    else:
+        parts = _other_stimuli(models, data, name, stimuli, subjects)
+    rows = [torch.cat(part, 1) for part in parts]
     return np.asarray(torch.cat(rows).cpu().numpy())
 
 
-def _other_subjects(
-    models: Tensor, data: Tensor, name: str, stimuli: Tensor, subjects: Tensor
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """All stimuli once, so that the comparisons are the same in all samples."""
+def _other_subjects(models: Tensor, data: Tensor, name: str, subjects: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """All stimuli once."""
     drawn, place = subjects.unique(dim=0, return_inverse=True)  # of few subjects there are few samples
     means = drawn @ similarities(models, data, name).T / drawn.sum(1, keepdim=True)
     vectors = unit_vectors(data, name)[None]

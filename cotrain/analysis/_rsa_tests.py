@@ -103,9 +103,9 @@ def corrected(p: NDArray[np.float64], correction: Correction) -> NDArray[np.floa
 def permutation_test(
     a: Given | Rdm, b: Given | Rdm, method: str = "pearson", *, permutations: int = 9999, seed: int = 0
 ) -> PermutationTest:
-    """Are two RDMs more alike than when the stimuli of one are exchanged at random? (Mantel 1967, Cancer Research 27:209)
+    """Are two RDMs more alike than when the stimuli of one are exchanged at random?
 
-    For two RDMs alone, where there are no subjects to draw. One-sided; rows and columns are exchanged together. p is
+    Mantel 1967 (Cancer Research 27:209). For two RDMs alone, where there are no subjects to draw. One-sided; rows and columns are exchanged together. p is
     (1 + as many as are at least as alike) / (1 + permutations), which is never 0.
 
     Args:
@@ -135,9 +135,8 @@ def permutation_test(
         flat = x.flatten()
         drawn = [(flat @ y[order][:, order].flatten()).item() for order in orders]
     higher = int((np.array(drawn) >= observed - 1e-12 * abs(observed)).sum())
-    return PermutationTest(
-        observed, (1 + higher) / (1 + permutations) if np.isfinite(observed) else np.nan, permutations
-    )
+    p = (1 + higher) / (1 + permutations) if np.isfinite(observed) else np.nan
+    return PermutationTest(observed, p, permutations)
 
 
 def _as_matrix(vector: torch.Tensor, stimuli: int, name: str) -> torch.Tensor:

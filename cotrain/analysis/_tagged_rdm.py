@@ -158,10 +158,10 @@ def only_known(held: Tensor, where: str) -> Tensor:
     off = ~torch.eye(held.shape[-1], dtype=torch.bool, device=held.device)
     missing = held.isnan() & off
     if bool(missing.any()):
-        rows = missing.any(-1)
+        stimuli = int(missing.any(-1).reshape(-1, held.shape[-1]).any(0).sum())
         raise DataError(
-            f"{where}: {int(missing.sum()) // 2} pairs are NaN, of {int(rows.reshape(-1, rows.shape[-1]).any(0).sum())} "
-            "stimuli. Was a pattern constant, or not shown? Leave these stimuli out, or use missing='omit'."
+            f"{where}: {int(missing.sum()) // 2} pairs are NaN, of {stimuli} stimuli. Was a pattern constant, or not "
+            "shown? Leave these stimuli out, or use missing='omit'."
         )
     return held
 

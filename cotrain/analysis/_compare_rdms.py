@@ -163,11 +163,12 @@ def _known_pairs(x: Tensor, y: Tensor, name: str) -> Tensor:
     known = ~(x.isnan() | y.isnan())
     if name in ("unbiased_cka", "bures"):
         raise DataError(f"{name!r} needs all pairs, some are NaN. Leave stimuli out, or use 'cka' or 'pearson'.")
-    chosen = pairs(known)
+    chosen = ~(pairs(x) + pairs(y)).isnan()
     if int(chosen.sum()) < 3:
         raise DataError(f"Only {int(chosen.sum())} pairs are known in both RDMs; 3 are needed.")
     if name in OF_MATRICES:
-        weights, ones = known.to(x.dtype)[None], torch.ones(1, len(x), dtype=x.dtype, device=x.device)
+        weights = known.fill_diagonal_(False).to(x.dtype)[None]
+        ones = torch.ones(1, len(x), dtype=x.dtype, device=x.device)
         a, b = (weighted_vectors(one.nan_to_num()[None], weights, ones, name)[0, 0] for one in (x, y))
         return a @ b
     a, b = pairs(x)[chosen], pairs(y)[chosen]

@@ -55,4 +55,5 @@ def match_noise(
         raise DataError("All features are equal, so they cannot be scaled to the variance of a recording.")
     scaled = np.asarray(features, dtype=np.float64) * (signal / spread) ** 0.5
     drawn = generator.standard_normal(scaled.shape)
-    return scaled + (noise.slope * scaled + noise.offset) * drawn / noise.repeats**0.5
+    noisy: NDArray[np.float64] = scaled + (noise.slope * scaled + noise.offset) * drawn / noise.repeats**0.5
+    return noisy

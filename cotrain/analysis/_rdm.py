@@ -124,8 +124,8 @@ def _checked(features: Given) -> Tensor:
     wrong = ~torch.isfinite(held.detach())
     if bool(wrong.any()):
         raise DataError(
-            f"Features are NaN or infinite, of {int(wrong.any(1).sum())} stimuli and {int(wrong.any(0).sum())} features."
-            " Leave either out; repeats that are missing can be averaged, or given to crossvalidated_rdm."
+            f"Features are NaN or infinite: of {int(wrong.any(1).sum())} stimuli, {int(wrong.any(0).sum())} features. "
+            "Leave either out; repeats that are missing can be averaged, or given to crossvalidated_rdm."
         )
     return held
 

@@ -105,8 +105,8 @@ def permutation_test(
 ) -> PermutationTest:
     """Are two RDMs more alike than when the stimuli of one are exchanged at random?
 
-    Mantel 1967 (Cancer Research 27:209). For two RDMs alone, where there are no subjects to draw. One-sided; rows and columns are exchanged together. p is
-    (1 + as many as are at least as alike) / (1 + permutations), which is never 0.
+    Mantel 1967 (Cancer Research 27:209). For two RDMs alone, where there are no subjects to draw. One-sided; rows and
+    columns are exchanged together. p is (1 + as many as are at least as alike) / (1 + permutations), never 0.
 
     Args:
         a, b: (stimuli, stimuli) each, as for `compare_rdms`.

@@ -161,7 +161,7 @@ def only_known(held: Tensor, where: str) -> Tensor:
         stimuli = int(missing.any(-1).reshape(-1, held.shape[-1]).any(0).sum())
         raise DataError(
             f"{where}: {int(missing.sum()) // 2} pairs are NaN, of {stimuli} stimuli. Was a pattern constant, or not "
-            "shown? Leave these stimuli out, or use missing='omit'."
+            "shown? Leave these stimuli out. compare_rdms can leave pairs out: missing='omit'."
         )
     return held
 

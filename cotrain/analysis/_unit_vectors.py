@@ -53,8 +53,8 @@ OF_PAIRS: Mapping[str, Callable[[Tensor], Tensor]] = {
 }
 # of whole matrices
 OF_MATRICES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "cka": lambda matrix: _or_nan(directions(double_centred(matrix), pairs(matrix))),
-    "whitened_pearson": lambda matrix: _or_nan(directions(double_centred(without_mean(matrix)), pairs(matrix))),
+    "cka": lambda matrix: _or_nan(directions(double_centred(matrix), matrix.flatten(-2))),
+    "whitened_pearson": lambda matrix: _or_nan(directions(double_centred(without_mean(matrix)), matrix.flatten(-2))),
     "unbiased_cka": lambda matrix: _or_nan(directions(u_centred(matrix), pairs(matrix))),
 }
 

@@ -94,7 +94,8 @@ def whiten(features: Tensor, precision: Given) -> Tensor:
     root, failed = torch.linalg.cholesky_ex((matrix + matrix.T) / 2)
     if int(failed):
         raise DataError("The precision is not positive: some difference of stimuli would have a distance of 0 or less.")
-    return features @ root
+    whitened: Tensor = features @ root
+    return whitened
 
 
 def with_prior(rates: Tensor, prior_rate: float, prior_weight: float) -> Tensor:

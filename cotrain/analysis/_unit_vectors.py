@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -50,7 +51,7 @@ def _ranked(values: Tensor) -> Tensor:
     """Ranks less their mean, of the length that they have without ties."""
     number = values.shape[-1]
     centred: Tensor = ranks(values) - (number + 1) / 2
-    return centred * float(12 / max(1, number**3 - number)) ** 0.5
+    return centred * math.sqrt(12 / max(1, number**3 - number))
 
 
 # of pairs in rows

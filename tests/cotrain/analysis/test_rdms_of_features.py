@@ -95,7 +95,7 @@ def test_without_a_gradient_rdms_are_those_of_training(name, dtype):
     assert found.dtype == dtype and torch.equal(found, found.T)
     alone = values - values.mean(0) if name == "centred_cosine" else values
     equal = alone[:, :1].expand(-1, 30)
-    np.testing.assert_allclose(rdm(equal, name), of_training.rdm(equal, name), atol=1e-5)
+    np.testing.assert_allclose(rdm(equal, name), of_training.rdm(equal, name), atol=1e-5, rtol=1e-5)
 
 
 def test_bad_features_are_refused():

@@ -1,8 +1,8 @@
 """Non-negative least squares of many directions at once, on a GPU where there is one: block principal pivoting.
 
 Portugal, Judice & Vicente 1994 (Mathematics of Computation 63:625), in the form of Kim & Park 2011 (SIAM Journal on
-Scientific Computing 33:3261): all variables on the wrong side change sides at once, and only the last of them where that
-has not helped three times in a row.
+Scientific Computing 33:3261): all variables on the wrong side change sides at once, and only the last of them where
+that has not helped three times in a row.
 """
 
 from __future__ import annotations

@@ -41,9 +41,10 @@ def cone_coefficients(rows: Floats, directions: Floats, *, solver: str = "scipy"
     """
     require_solver(solver)
     lengths = np.linalg.norm(rows, axis=1)
-    # rows of length 1 make one tolerance fit all; what is at right angles to all rows changes no solution
-    basis, system = np.linalg.qr((rows / lengths[:, None]).T)
-    targets = directions @ basis
+    system, targets = (rows / lengths[:, None]).T, directions  # rows of length 1 make one tolerance fit all
+    if len(rows) < rows.shape[1]:  # what is at right angles to all rows changes no solution
+        basis, system = np.linalg.qr(system)
+        targets = directions @ basis
     agreement = targets @ system
     coefficients = np.zeros((len(directions), len(rows)))
     busy = (agreement > 0).any(1).nonzero()[0]  # of the others, the nearest point is 0

@@ -56,7 +56,8 @@ def cone_coefficients(rows: Floats, directions: Floats, *, solver: str = "scipy"
         wrong = ~_is_optimum(gram, agreement[busy], found, np.linalg.norm(targets[busy], axis=1))
         found[wrong] = _by_scipy(system, targets[busy[wrong]])
         coefficients[busy] = found
-    return coefficients / lengths
+    unscaled: Floats = coefficients / lengths
+    return unscaled
 
 
 def require_solver(name: str) -> None:
@@ -98,5 +99,4 @@ def _is_optimum(gram: Floats, agreement: Floats, found: Floats, scale: Floats) -
     tolerance = EXACT * scale[:, None]
     descent = agreement - found @ gram
     good = (found >= 0) & (descent <= tolerance) & (np.abs(found * descent) <= tolerance * scale[:, None])
-    sound: NDArray[np.bool_] = good.all(1)
-    return sound
+    return np.asarray(good.all(1))

@@ -41,7 +41,7 @@ class CenterSubspace:
     @property
     def k(self) -> int:
         """Number of directions."""
-        return self.basis.shape[1]
+        return int(self.basis.shape[1])
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ def _descended(x: Floats, last: Floats, restarts: int, seed: int, search: Search
     by_cost = search.select == "cost"
     # the cost of a start is soon known well enough to choose; its smallest residual centre is not
     subspaces, costs = descend(x, starts, still=1e-6, steps=150) if by_cost else descend(x, starts, still=1e-9)
-    if by_cost:
-        return subspaces[costs.argmin()]
-    return subspaces[np.argmax([_stability(x.T, subspace) for subspace in subspaces])]
+    best = costs.argmin() if by_cost else np.argmax([_stability(x.T, subspace) for subspace in subspaces])
+    chosen: Floats = subspaces[best]
+    return chosen
 
 
 def _rest(x: Floats, basis: Floats) -> Floats:

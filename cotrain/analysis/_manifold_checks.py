@@ -56,7 +56,7 @@ def hopeless(clouds: list[Floats]) -> list[str]:
     squares = level**2
     distances = squares[:, None] + squares - 2 * centers.T @ centers
     pairs = np.argwhere(np.triu(distances <= 1e-6 * (squares[:, None] + squares + reach**2), 1))
-    same = {}
+    same: dict[int, int] = {}
     for a, b in pairs.tolist():  # few: a difference of large numbers is computed again without loss
         limit = max(NO_CENTRE * max(reach[a], reach[b]), ROUNDING * max(level[a], level[b]))
         if np.linalg.norm(centers[:, a] - centers[:, b]) <= limit:

@@ -31,7 +31,7 @@ class Frame:
     @property
     def dimension(self) -> int:
         """Coordinates within the cloud."""
-        return self.points.shape[1]
+        return int(self.points.shape[1])
 
     @property
     def rows(self) -> Floats:
@@ -69,7 +69,8 @@ def frame_of(cloud: Floats, middle: Floats, basis: Floats, variant: str) -> Fram
     if variant == "default":
         return _principal(around, norm, ROUNDING * level / norm)
     if variant == "follow_up":
-        return Frame(np.linalg.qr(around, mode="r").T if neurons > points else around.T, norm)
+        triangle: Floats = np.linalg.qr(around)[1] if neurons > points else around
+        return Frame(triangle.T, norm)
     q = np.linalg.qr(around)[0][:, : min(neurons, points) - 1]
     return Frame((rest / norm).T @ q, norm)
 
@@ -101,7 +102,7 @@ def given_directions(frame: Frame, given: Floats, number: int) -> Floats:
 def _principal(around: Floats, norm: float, rounding: float) -> Frame:
     """In the axes of the cloud, whose signs do not depend on a rotation of the space or the order of points."""
     neurons, points = around.shape
-    small = np.linalg.qr(around, mode="r") if neurons > points else around
+    small = np.linalg.qr(around)[1] if neurons > points else around
     left, values, right = np.linalg.svd(small, full_matrices=False)
     dimension = int((values > max(DEPENDENT * values[0], rounding * np.sqrt(points))).sum())
     coordinates = right[:dimension].T * values[:dimension]

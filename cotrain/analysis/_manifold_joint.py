@@ -30,16 +30,16 @@ class JointGeometry:
     s0_i:
     """
 
-    capacity: float  # manifolds a dimension; P / the mean squared length of projections
-    capacity_error: float  # standard error over directions and dichotomies
-    radius: float  # of the anchors about their means, in lengths of these, as far as they count for separability
-    dimension: float  # of the anchors about their means, a manifold
-    utility: float  # capacity / ((1 + 1 / radius^2) / dimension)
-    center_alignment: float  # mean over pairs of cos(s0_i, s0_j)
-    axis_alignment: float  # mean over pairs and draws of cos(s1_i, s1_j)
-    center_axis_alignment: float  # mean over pairs and draws of cos(s0_i, s1_j)
-    separable: float  # share of the dichotomies that planes through the origin can make with all neurons
-    reason: str  # why capacity is NaN; "" where it is known
+    capacity: float = math.nan  # manifolds a dimension; P / the mean squared length of projections
+    capacity_error: float = math.nan  # standard error over directions and dichotomies
+    radius: float = math.nan  # of the anchors about their means, in lengths of these, as far as it matters
+    dimension: float = math.nan  # of the anchors about their means, a manifold
+    utility: float = math.nan  # capacity / ((1 + 1 / radius^2) / dimension)
+    center_alignment: float = math.nan  # mean over pairs of cos(s0_i, s0_j)
+    axis_alignment: float = math.nan  # mean over pairs and draws of cos(s1_i, s1_j)
+    center_axis_alignment: float = math.nan  # mean over pairs and draws of cos(s0_i, s1_j)
+    separable: float = math.nan  # share of the dichotomies that planes through the origin can make with all neurons
+    reason: str = ""  # why capacity is NaN; "" where it is known
 
 
 def joint_geometry(
@@ -90,7 +90,7 @@ def joint_geometry(
     points = np.concatenate(clouds, 1).T - middle
     scale = np.sqrt((points**2).sum(1).mean())
     if not scale > 0:
-        return _nothing("all points are the origin")
+        return JointGeometry(reason="all points are the origin")
     left, values, _ = np.linalg.svd(points / scale, full_matrices=False)
     span = values > 1e-10 * values[0]
     points = left[:, span] * values[span]  # coordinates in the span of all points: the rest changes no projection
@@ -117,10 +117,10 @@ def joint_geometry(
         anchors[draw] = held @ points / np.where(touched[draw], sums, 1.0)[:, None]
     separable = float(1 - whole.mean())
     if separable <= 0.5 or not squares.any():
-        return _nothing(
-            f"most dichotomies cannot be made in {points.shape[1]} dimensions: capacity is below {count} / "
+        return JointGeometry(
+            separable=separable,
+            reason=f"most dichotomies cannot be made in {points.shape[1]} dimensions: capacity is below {count} / "
             f"{points.shape[1]}, and to know it takes more neurons",
-            separable,
         )
     inverse, error = squares.mean() / count, squares.std(ddof=1) / math.sqrt(n_t) / count if n_t > 1 else math.nan
     dimension, radius = _effective(anchors, touched, directions)
@@ -129,10 +129,6 @@ def joint_geometry(
     return JointGeometry(
         float(1 / inverse), float(error / inverse**2), radius, dimension, float(utility), *aligned, separable, ""
     )
-
-
-def _nothing(reason: str, separable: float = math.nan) -> JointGeometry:
-    return JointGeometry(*[math.nan] * 8, separable, reason)
 
 
 def _deviations(anchors: Floats, touched: NDArray[np.bool_]) -> tuple[Floats, Floats]:

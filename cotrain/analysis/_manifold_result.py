@@ -21,8 +21,8 @@ class ManifoldGeometry:
     Radius is in lengths of the centre. Errors are standard errors over random directions; they know nothing of other
     points, of other manifolds, or of another choice of the removed directions.
 
-    `definitions` holds all that are in use by name. With t the direction within the cloud, D its number of coordinates, s the anchor, and d = s less its mean over
-    draws:
+    `definitions` holds arrays of all definitions in use, by name. With t the direction within the cloud, D its number
+    of coordinates, t_c its coordinate along the centre, s the anchor, and d = s less its mean over draws:
 
     - `inverse`: <|P(b)|^2>, 1 / alpha of the mean-field theory; equal to <max(t.s + t_c + kappa, 0)^2 / (1 + |s|^2)>.
     - `inverse_smoothed`: < I(t.d + kappa) / (1 + |d|^2) >, I(x) the 1 / alpha of points at the margin x: the average

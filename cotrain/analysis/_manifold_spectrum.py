@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cotrain.analysis._manifold_arrays import as_given, clouds_of
+from cotrain.errors import CotrainError
 
 Floats = NDArray[np.float64]
 
@@ -36,11 +37,14 @@ def manifold_spectrum(manifolds: Sequence[Any], *, share: float = 0.9) -> Manifo
 
     Args:
         manifolds: As for `manifold_geometry`.
-        share: Of the variance, for `explained_dimension`; 0 to 1.
+        share: Of the variance, for `explained_dimension`; above 0, at most 1.
 
     Raises:
         DataError: Manifolds are no list of (neurons, points), or leave nothing.
+        CotrainError: The share is out of its range.
     """
+    if not 0 < share <= 1:
+        raise CotrainError(f"A share of variance is above 0 and at most 1, found {share!r}.")
     held = clouds_of(manifolds)
     centers = np.stack([cloud.mean(1) for cloud in held.clouds], 1)
     middle = centers.mean(1) if len(held.clouds) > 1 else np.zeros(len(centers))

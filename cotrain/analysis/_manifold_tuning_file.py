@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +31,7 @@ def read_tuning(path: str | os.PathLike[str]) -> list[TuningSession]:
     Raises:
         DataError: There is no such file, it is of another version or damaged, or lacks `tuning_function`.
     """
-    import h5py
+    h5py: Any = importlib.import_module("h5py")
 
     try:
         with h5py.File(path, "r") as file:

@@ -118,8 +118,8 @@ def simulated_capacity(
         if high == 1:
             return _unknown("most dichotomies are separable in one dimension", counts, low=float(count))
         while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if tried(middle, FIRST) >= 0.5 else (middle, high)
+            between = (low + high) // 2
+            low, high = (low, between) if tried(between, FIRST) >= 0.5 else (between, high)
         fit = _fitted(counts, confidence)
         rounds = -(-trials // (4 * len(PLACES)))
         for _ in range(rounds):

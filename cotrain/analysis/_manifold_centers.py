@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,12 +123,17 @@ def center_subspace(
     return _described(around, left[:, :rank] @ chosen, tuple(tried))
 
 
-def given_subspace(centers: Floats, basis: Floats) -> CenterSubspace:
+def given_subspace(centers: Floats, given: Any, known: NDArray[np.bool_] | None = None) -> CenterSubspace:
     """The same description of directions that are given, (neurons, k); they are made orthonormal.
+
+    `known`: of all neurons, those that the centres have; then directions may be of all neurons.
 
     Raises:
         DataError: They do not fit the neurons, or depend on each other.
     """
+    basis = np.asarray(given, dtype=np.float64)
+    if known is not None and basis.ndim == 2 and len(basis) == len(known):
+        basis = basis[known]
     if basis.ndim != 2 or len(basis) != len(centers) or not np.isfinite(basis).all():
         raise DataError(
             f"A subspace to remove is finite and has the shape (neurons, directions) = ({len(centers)}, k), found "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cotrain.analysis._manifold_arrays import as_given, clouds_of
+from cotrain.analysis._manifold_centers import given_subspace
 from cotrain.analysis._manifold_checks import hopeless, require_draws
 from cotrain.analysis._manifold_frame import drawn_directions, frame_of
 from cotrain.seeds import derive_seed
@@ -42,14 +43,16 @@ def gaussian_geometry(
         seed: Of them.
 
     Raises:
-        DataError: Manifolds are no list of (neurons, points), or leave nothing.
+        DataError: Manifolds are no list of (neurons, points), or leave nothing, or the subspace does not fit.
         CotrainError: There are no directions.
     """
     require_draws(n_t)
     held = clouds_of(manifolds)
-    neurons = int(held.known.sum())
-    basis = np.zeros((neurons, 0)) if subspace is None else np.linalg.qr(np.asarray(subspace, float)[held.known])[0]
-    middle = np.mean([cloud.mean(1) for cloud in held.clouds], 0) if len(held.clouds) > 1 else np.zeros(neurons)
+    centers = np.stack([cloud.mean(1) for cloud in held.clouds], 1)
+    basis = np.zeros((len(centers), 0))
+    if subspace is not None:
+        basis = given_subspace(centers, subspace, held.known).basis
+    middle = centers.mean(1) if len(held.clouds) > 1 else np.zeros(len(centers))
     values = np.full((3, len(held.clouds)), np.nan)
     for number, (cloud, reason) in enumerate(zip(held.clouds, hopeless(held.clouds), strict=True)):
         frame = reason or frame_of(cloud, middle, basis, "default")

@@ -125,7 +125,7 @@ def manifold_geometry(
     require_choice("variant of manifold geometry", variant, tuple(VARIANTS))
     require_draws(n_t, kappa)
     require_solver(solver)
-    held, chosen = clouds_of(manifolds), VARIANTS[variant]
+    held, chosen, kappa = clouds_of(manifolds), VARIANTS[variant], float(kappa)
     if directions is not None and len(directions) != len(held.clouds):
         raise DataError(f"{len(held.clouds)} manifolds need as many arrays of directions, found {len(directions)}.")
     removed = _removed(held, subspace, k, restarts, seed, chosen.search)
@@ -168,10 +168,7 @@ def _removed(held: Clouds, subspace: Any, k: int | None, restarts: int, seed: in
         return center_subspace(centers, k=k, restarts=restarts, seed=seed, search=search)
     if k is not None:
         raise DataError("Give either a subspace to remove, or the number k of directions to look for.")
-    basis = np.asarray(subspace, dtype=np.float64)
-    if basis.ndim == 2 and len(basis) == len(held.known):
-        basis = basis[held.known]
-    return given_subspace(centers, basis)
+    return given_subspace(centers, subspace, held.known)
 
 
 def _middle(held: Clouds, origin: Any, variant: Variant) -> Floats:

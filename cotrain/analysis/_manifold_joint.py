@@ -26,8 +26,8 @@ HELD = 1e-9  # share of a direction's length: a cone that leaves no more of it i
 class JointGeometry:
     """What `joint_geometry` finds; NaN where it is not defined.
 
-    With anchors s_i, the points of the manifolds that carry the plane, their means s0_i over draws, and s1_i = s_i -
-    s0_i:
+    With anchors s_i, the points of the manifolds that carry the plane, their means s0_i over draws, s1_i = s_i - s0_i,
+    and the sides y_i of a draw's dichotomy:
     """
 
     capacity: float = math.nan  # manifolds a dimension; P / the mean squared length of projections
@@ -36,8 +36,8 @@ class JointGeometry:
     dimension: float = math.nan  # of the anchors about their means, a manifold
     utility: float = math.nan  # capacity / ((1 + 1 / radius^2) / dimension)
     center_alignment: float = math.nan  # mean over pairs of cos(s0_i, s0_j)
-    axis_alignment: float = math.nan  # mean over pairs and draws of cos(s1_i, s1_j)
-    center_axis_alignment: float = math.nan  # mean over pairs and draws of cos(s0_i, s1_j)
+    axis_alignment: float = math.nan  # mean over pairs and draws of cos(y_i s1_i, y_j s1_j)
+    center_axis_alignment: float = math.nan  # mean over pairs and draws of cos(y_i s0_i, y_j s1_j)
     separable: float = math.nan  # share of the dichotomies that planes through the origin can make with all neurons
     reason: str = ""  # why capacity is NaN; "" where it is known
 
@@ -100,9 +100,10 @@ def joint_geometry(
     generator = np.random.default_rng(derive_seed(seed, "noise", "joint geometry"))
     squares, whole = np.zeros(n_t), np.zeros(n_t, bool)
     directions, anchors = np.zeros((n_t, points.shape[1])), np.zeros((n_t, count, points.shape[1]))
-    touched = np.zeros((n_t, count), bool)
+    touched, sides = np.zeros((n_t, count), bool), np.zeros((n_t, count))
     for draw in tqdm(range(n_t), desc="joint geometry", disable=None, delay=2, leave=False):
-        signs = drawn_labels(labels, count, generator)[owner]
+        sides[draw] = drawn_labels(labels, count, generator)
+        signs = sides[draw][owner]
         directions[draw] = generator.standard_normal(points.shape[1])
         weights = np.zeros(len(points))
         rows = (signs[:, None] * points)[some]
@@ -125,7 +126,7 @@ def joint_geometry(
     inverse, error = squares.mean() / count, squares.std(ddof=1) / math.sqrt(n_t) / count if n_t > 1 else math.nan
     dimension, radius = _effective(anchors, touched, directions)
     utility = dimension / (1 + radius**-2) / inverse if radius > 0 else math.nan
-    aligned = _alignments(anchors, touched)
+    aligned = _alignments(anchors, touched, sides)
     return JointGeometry(
         float(1 / inverse), float(error / inverse**2), radius, dimension, float(utility), *aligned, separable, ""
     )
@@ -154,15 +155,15 @@ def _effective(anchors: Floats, touched: NDArray[np.bool_], directions: Floats) 
     return float(dimension), float(np.sqrt(sums[1] / sums[2])) if sums[2] > 0 else math.nan
 
 
-def _alignments(anchors: Floats, touched: NDArray[np.bool_]) -> tuple[float, float, float]:
+def _alignments(anchors: Floats, touched: NDArray[np.bool_], sides: Floats) -> tuple[float, float, float]:
     """Mean cosines over pairs of manifolds: of centres, of axes, and of centres with axes of others."""
     means, deviations = _deviations(anchors, touched)
-    center, axes = _unit(means), _unit(deviations)
+    center, axes = _unit(means), sides[:, :, None] * _unit(deviations)
     present = (np.linalg.norm(axes, axis=2) > 0).astype(float)
     known = (np.linalg.norm(center, axis=1) > 0).astype(float)
     between = np.einsum("kid,kjd->ij", axes, axes)
     times = np.einsum("ki,kj->ij", present, present)
-    across = np.einsum("id,kjd->ij", center, axes)
+    across = np.einsum("id,ki,kjd->ij", center, sides, axes, optimize=True)
     return (
         _mean_of_pairs(center @ center.T, np.outer(known, known)),
         _mean_of_pairs(between, times),

@@ -58,7 +58,7 @@ def probit_middle(
         far = 0.1 * spread
         while reach(far) < 0:
             far *= 2
-            if far > 1e3 * spread:
+            if far > 10 * spread:
                 return sign * np.inf
         return middle + sign * float(brentq(reach, 0.0, far))
 

@@ -109,7 +109,7 @@ def simulated_capacity(
         high, low = 1, 0
         while high < most and tried(high, FIRST) < 0.5:
             low, high = high, min(2 * high, most)
-        if tried(high, 3 * FIRST) < 0.5:
+        if high == most and tried(high, 3 * FIRST) < 0.5:
             return _unknown(
                 f"most dichotomies are not separable in all {most} dimensions: capacity is below {count} / {most}",
                 counts,

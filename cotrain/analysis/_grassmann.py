@@ -30,8 +30,8 @@ def correlation_cost(gram: Floats) -> Any:
 def descend(centers: Floats, starts: Floats, *, still: float = 1e-12, steps: int = 500) -> tuple[Floats, Floats]:
     """Subspaces V that are local minima of `correlation_cost` of what is left of the centres, X - X V V^T.
 
-    L-BFGS (Liu & Nocedal 1989) on the Grassmann manifold: steps are at right angles to V, a QR decomposition leads back
-    to orthonormal columns (Absil, Mahony & Sepulchre 2008, Optimization algorithms on matrix manifolds, chapter 4). The
+    L-BFGS (Liu & Nocedal 1989) on the Grassmann manifold: steps at right angles to V are led back to
+    orthonormal columns (Absil, Mahony & Sepulchre 2008, Optimization algorithms on matrix manifolds, chapter 4). The
     cost does not depend on the basis of V.
 
     Args:
@@ -140,8 +140,10 @@ def _search(
 
 
 def _orthonormal(columns: Floats) -> Floats:
-    """By Gram and Schmidt, with the signs that leave orthonormal columns as they are."""
-    q, r = np.linalg.qr(columns)
-    signs = np.where(np.diagonal(r, axis1=1, axis2=2) < 0, -1.0, 1.0)
-    orthonormal: Floats = q * signs[:, None, :]
+    """As Gram and Schmidt's method has them, by Cholesky's.
+
+    The products of orthonormal columns and a step at right angles to them are no less than the identity.
+    """
+    factor = np.linalg.cholesky(columns.swapaxes(1, 2) @ columns)
+    orthonormal: Floats = columns @ np.linalg.inv(factor).swapaxes(1, 2)
     return orthonormal

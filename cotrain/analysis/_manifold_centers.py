@@ -167,7 +167,7 @@ def _descended(x: Floats, last: Floats, restarts: int, seed: int, search: Search
     starts = np.stack([np.linalg.qr(np.concatenate([x.T @ draw, last], 1))[0] for draw in drawn])
     by_cost = search.select == "cost"
     # the cost of a start is soon known well enough to choose; its smallest residual centre is not
-    subspaces, costs = descend(x, starts, still=1e-6, steps=150) if by_cost else descend(x, starts, still=1e-9)
+    subspaces, costs = descend(x, starts, still=1e-6, steps=100) if by_cost else descend(x, starts, still=1e-9)
     best = costs.argmin() if by_cost else np.argmax([_stability(x.T, subspace) for subspace in subspaces])
     chosen: Floats = subspaces[best]
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,8 +70,7 @@ def frame_of(cloud: Floats, middle: Floats, basis: Floats, variant: str) -> Fram
     if variant == "default":
         return _principal(around, norm, ROUNDING * level / norm)
     if variant == "follow_up":
-        triangle: Floats = np.linalg.qr(around)[1] if neurons > points else around
-        return Frame(triangle.T, norm)
+        return Frame(compact(around).T, norm)
     q = np.linalg.qr(around)[0][:, : min(neurons, points) - 1]
     return Frame((rest / norm).T @ q, norm)
 
@@ -99,11 +99,19 @@ def given_directions(frame: Frame, given: Floats, number: int) -> Floats:
     )
 
 
+def compact(around: Floats) -> Floats:
+    """Points with the same inner products in no more coordinates than there are points: those of QR."""
+    if around.shape[0] <= around.shape[1]:
+        return around
+    decompose: Any = np.linalg.qr  # what NumPy says of its types leaves this mode out
+    triangle: Floats = decompose(around, mode="r")
+    return triangle
+
+
 def _principal(around: Floats, norm: float, rounding: float) -> Frame:
     """In the axes of the cloud, whose signs do not depend on a rotation of the space or the order of points."""
-    neurons, points = around.shape
-    small = np.linalg.qr(around)[1] if neurons > points else around
-    left, values, right = np.linalg.svd(small, full_matrices=False)
+    points = around.shape[1]
+    left, values, right = np.linalg.svd(compact(around), full_matrices=False)
     dimension = int((values > max(DEPENDENT * values[0], rounding * np.sqrt(points))).sum())
     coordinates = right[:dimension].T * values[:dimension]
     signs = np.ones(dimension)

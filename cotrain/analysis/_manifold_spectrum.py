@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cotrain.analysis._manifold_arrays import as_given, clouds_of
+from cotrain.analysis._manifold_frame import compact
 from cotrain.errors import CotrainError
 
 Floats = NDArray[np.float64]
@@ -67,9 +68,8 @@ def manifold_spectrum(manifolds: Sequence[Any], *, share: float = 0.9) -> Manifo
 def _variances(cloud: Floats) -> Floats:
     """Along principal axes, largest first; what is rounding is 0."""
     around = cloud - cloud.mean(1, keepdims=True)
-    neurons, points = around.shape
-    small = np.linalg.qr(around, mode="r") if neurons > points else around
-    values = np.linalg.svd(small, compute_uv=False)
+    points = around.shape[1]
+    values = np.linalg.svd(compact(around), compute_uv=False)
     level = np.sqrt((cloud**2).sum())
     variances: Floats = np.where(values > 32 * np.finfo(float).eps * level, values, 0.0) ** 2 / points
     return variances

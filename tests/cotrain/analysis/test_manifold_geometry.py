@@ -131,7 +131,7 @@ def test_points_at_right_angles_are_at_the_floor_and_said_to_be(points):
 
 @pytest.mark.parametrize(("name", "kappa"), [("small", 0.0), ("small", 0.5), ("large", 0.0)])
 def test_errors_are_the_spread_over_seeds_and_control_variates_make_them_small(name, kappa):
-    manifolds = clouds(count=3, spread={"small": 0.2, "large": 1.0}[name])
+    manifolds = clouds(count=4, spread={"small": 0.2, "large": 1.0}[name])
     for controlled in (True, False):
         runs = [
             manifold_geometry(manifolds, k=0, kappa=kappa, n_t=100, seed=seed, control_variates=controlled)
@@ -139,7 +139,7 @@ def test_errors_are_the_spread_over_seeds_and_control_variates_make_them_small(n
         ]
         inverse = np.array([1 / run.capacity for run in runs])
         stated = np.array([run.capacity_error / run.capacity**2 for run in runs]).mean(0)
-        np.testing.assert_allclose(inverse.std(0), stated, rtol=0.45)
+        np.testing.assert_allclose((inverse.std(0) / stated).mean(), 1, rtol=0.3)
         for part in ("radius", "dimension"):
             spread = np.std([getattr(run, part) for run in runs], axis=0)
             np.testing.assert_allclose(spread, np.mean([getattr(run, f"{part}_error") for run in runs], 0), rtol=0.45)

@@ -11,15 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from cotrain.analysis._joint_measures import Draw, joint_measures
 from cotrain.analysis._manifold_arrays import clouds_of
 from cotrain.analysis._manifold_checks import require_choice, require_draws
+from cotrain.analysis._manifold_frame import compact
 from cotrain.analysis._manifold_labels import LABELS, drawn_labels
 from cotrain.cones import cone_coefficients, require_solver
 from cotrain.seeds import derive_seed
 
 Floats = NDArray[np.float64]
 
-HELD = 1e-9  # share of a direction's length: a cone that leaves no more of it is the whole space
+HELD = 1e-9  # share of a direction's length that is nothing of it
 
 
 @dataclass(frozen=True)
@@ -87,97 +89,40 @@ def joint_geometry(
     clouds = clouds_of(manifolds).clouds
     count, sizes = len(clouds), [cloud.shape[1] for cloud in clouds]
     middle = np.mean([cloud.mean(1) for cloud in clouds], 0) if center and count > 1 else np.zeros(len(clouds[0]))
-    points = np.concatenate(clouds, 1).T - middle
+    points = compact(np.concatenate(clouds, 1) - middle[:, None]).T  # no more coordinates than points
     scale = np.sqrt((points**2).sum(1).mean())
     if not scale > 0:
         return JointGeometry(reason="all points are the origin")
-    left, values, _ = np.linalg.svd(points / scale, full_matrices=False)
-    span = values > 1e-10 * values[0]
-    points = left[:, span] * values[span]  # coordinates in the span of all points: the rest changes no projection
+    points = points / scale
     lengths = np.linalg.norm(points, axis=1)
     some = lengths > 1e-12 * lengths.max()  # a point at the origin spans nothing
     owner = np.repeat(np.arange(count), sizes)
     generator = np.random.default_rng(derive_seed(seed, "noise", "joint geometry"))
     squares, whole = np.zeros(n_t), np.zeros(n_t, bool)
-    directions, anchors = np.zeros((n_t, points.shape[1])), np.zeros((n_t, count, points.shape[1]))
-    touched, sides = np.zeros((n_t, count), bool), np.zeros((n_t, count))
-    for draw in tqdm(range(n_t), desc="joint geometry", disable=None, delay=2, leave=False):
-        sides[draw] = drawn_labels(labels, count, generator)
-        signs = sides[draw][owner]
-        directions[draw] = generator.standard_normal(points.shape[1])
+    draws = []
+    for number in tqdm(range(n_t), desc="joint geometry", disable=None, delay=2, leave=False):
+        sides = drawn_labels(labels, count, generator)
+        signs, direction = sides[owner], generator.standard_normal(points.shape[1])
         weights = np.zeros(len(points))
         rows = (signs[:, None] * points)[some]
-        weights[some] = cone_coefficients(rows, directions[draw : draw + 1], solver=solver)[0]
+        weights[some] = cone_coefficients(rows, direction[None], solver=solver)[0]
         nearest = (weights * signs) @ points
-        squares[draw] = nearest @ nearest
-        whole[draw] = np.linalg.norm(directions[draw] - nearest) <= HELD * np.linalg.norm(directions[draw])
-        sums = np.bincount(owner, weights, count)
-        touched[draw] = sums > 0
-        held = np.zeros((count, len(points)))
-        held[owner, np.arange(len(points))] = weights
-        anchors[draw] = held @ points / np.where(touched[draw], sums, 1.0)[:, None]
+        squares[number] = nearest @ nearest
+        # a cone that leaves nothing of a direction, in the span of all points, is the whole of it
+        left = rows @ (direction - nearest) / lengths[some]
+        whole[number] = np.abs(left).max() <= HELD * np.linalg.norm(direction)
+        draws.append(Draw(sides, direction, weights))
     separable = float(1 - whole.mean())
     if separable <= 0.5 or not squares.any():
+        rank = np.linalg.matrix_rank(points)
         return JointGeometry(
             separable=separable,
-            reason=f"most dichotomies cannot be made in {points.shape[1]} dimensions: capacity is below {count} / "
-            f"{points.shape[1]}, and to know it takes more neurons",
+            reason=f"most dichotomies cannot be made in {rank} dimensions: capacity is below {count} / {rank}, and to "
+            "know it takes more neurons",
         )
     inverse, error = squares.mean() / count, squares.std(ddof=1) / math.sqrt(n_t) / count if n_t > 1 else math.nan
-    dimension, radius = _effective(anchors, touched, directions)
+    dimension, radius, aligned = joint_measures(points, owner, draws)
     utility = dimension / (1 + radius**-2) / inverse if radius > 0 else math.nan
-    aligned = _alignments(anchors, touched, sides)
     return JointGeometry(
         float(1 / inverse), float(error / inverse**2), radius, dimension, float(utility), *aligned, separable, ""
     )
-
-
-def _deviations(anchors: Floats, touched: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Means of the anchors that there are, and what differs from them (0 where there is none)."""
-    times = np.maximum(touched.sum(0), 1)[:, None]
-    means = anchors.sum(0) / times
-    return means, np.where(touched[:, :, None], anchors - means, 0.0)
-
-
-def _effective(anchors: Floats, touched: NDArray[np.bool_], directions: Floats) -> tuple[float, float]:
-    """Dimension and radius."""
-    means, deviations = _deviations(anchors, touched)
-    if not (np.linalg.norm(deviations) > 1e-9 * np.linalg.norm(anchors)):  # all manifolds are points
-        return 0.0, 0.0
-    sums = np.zeros(3)
-    for own, some, direction in zip(deviations, touched, directions, strict=True):
-        away, center = own[some], means[some]
-        along, g1, g0 = away @ direction, away @ away.T, center @ center.T
-        spread = g1 + g1 @ np.linalg.pinv(g0, rcond=1e-10, hermitian=True) @ g1
-        for number, gram in enumerate((g1, g1 + g0, spread)):
-            sums[number] += along @ np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ along
-    dimension = sums[0] / touched.size
-    return float(dimension), float(np.sqrt(sums[1] / sums[2])) if sums[2] > 0 else math.nan
-
-
-def _alignments(anchors: Floats, touched: NDArray[np.bool_], sides: Floats) -> tuple[float, float, float]:
-    """Mean cosines over pairs of manifolds: of centres, of axes, and of centres with axes of others."""
-    means, deviations = _deviations(anchors, touched)
-    center, axes = _unit(means), sides[:, :, None] * _unit(deviations)
-    present = (np.linalg.norm(axes, axis=2) > 0).astype(float)
-    known = (np.linalg.norm(center, axis=1) > 0).astype(float)
-    between = np.einsum("kid,kjd->ij", axes, axes)
-    times = np.einsum("ki,kj->ij", present, present)
-    across = np.einsum("id,ki,kjd->ij", center, sides, axes, optimize=True)
-    return (
-        _mean_of_pairs(center @ center.T, np.outer(known, known)),
-        _mean_of_pairs(between, times),
-        _mean_of_pairs(across, np.outer(known, present.sum(0))),
-    )
-
-
-def _mean_of_pairs(sums: Floats, times: Floats) -> float:
-    other = ~np.eye(len(sums), dtype=bool)
-    total = times[other].sum()
-    return float(sums[other].sum() / total) if total > 0 else math.nan
-
-
-def _unit(vectors: Floats) -> Floats:
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Floats = np.where(lengths > 1e-12 * lengths.max(), vectors / np.where(lengths > 0, lengths, 1.0), 0.0)
-    return unit

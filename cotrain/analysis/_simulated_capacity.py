@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from cotrain.analysis._manifold_arrays import clouds_of
 from cotrain.analysis._manifold_checks import require_choice
+from cotrain.analysis._manifold_frame import compact
 from cotrain.analysis._manifold_labels import LABELS, drawn_labels
 from cotrain.analysis._manifold_separability import is_separable
 from cotrain.analysis._probit import probit_middle
@@ -110,10 +111,11 @@ def simulated_capacity(
         while high < most and tried(high, FIRST) < 0.5:
             low, high = high, min(2 * high, most)
         if high == most and tried(high, 3 * FIRST) < 0.5:
+            rank = max(int(np.linalg.matrix_rank(np.concatenate(clouds, 1))), 1)
             return _unknown(
-                f"most dichotomies are not separable in all {most} dimensions: capacity is below {count} / {most}",
+                f"most dichotomies are not separable in all {rank} dimensions: capacity is below {count} / {rank}",
                 counts,
-                high=count / most,
+                high=count / rank,
             )
         if high == 1:
             return _unknown("most dichotomies are separable in one dimension", counts, low=float(count))
@@ -140,7 +142,7 @@ def simulated_capacity(
 
 
 def _reduced(clouds: list[Floats], projection: str, bias: bool) -> list[Floats]:
-    """Without what no trial needs: silent neurons, or dimensions that all points lack; about the origin of planes."""
+    """Without what no trial needs: silent neurons, or more coordinates than points; about the origin of planes."""
     if not bias:
         middle = np.mean([cloud.mean(1) for cloud in clouds], 0)[:, None]
         clouds = [cloud - middle for cloud in clouds]
@@ -151,10 +153,7 @@ def _reduced(clouds: list[Floats], projection: str, bias: bool) -> list[Floats]:
         return np.split(together[active] if active.any() else together[:1], ends, axis=1)
     if bias:  # planes may lie anywhere, so the origin may be where it costs no dimension
         together = together - together.mean(1, keepdims=True)
-    _, values, right = np.linalg.svd(together, full_matrices=False)
-    some = values > 1e-10 * max(values[0], np.finfo(float).tiny)
-    some[0] = True
-    return np.split(values[some, None] * right[some], ends, axis=1)
+    return np.split(compact(together), ends, axis=1)
 
 
 def _separable(

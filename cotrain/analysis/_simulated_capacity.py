@@ -41,6 +41,9 @@ class SimulatedCapacity:
     trials: Any = field(repr=False)  # of how many
     reason: str  # why capacity is NaN; "" where it is known
 
+    def __float__(self) -> float:
+        return self.capacity
+
 
 def simulated_capacity(
     manifolds: Sequence[Any],

@@ -97,15 +97,15 @@ def test_identical_points_have_the_capacity_of_points(kappa):
 @pytest.mark.parametrize("radius", [0.1, 0.5, 1.0, 2.0])
 def test_segments_have_their_capacity_and_one_dimension(radius, kappa):
     segment = np.array([[1.0, 1.0], [radius, -radius], [0.0, 0.0]])
-    found = manifold_geometry(opposite(segment), kappa=kappa, n_t=4000)
+    found = manifold_geometry(opposite(segment), kappa=kappa, n_t=2000)
     alpha = ball_capacity(radius, 1, kappa)
     if kappa == 0:
         assert alpha == pytest.approx(1 / (0.5 + 2 / math.pi * math.atan(radius)), rel=1e-9)
     assert (np.abs(found.capacity - alpha) < 4 * found.capacity_error).all()
     np.testing.assert_allclose(found.capacity, alpha, rtol=0.03)
     np.testing.assert_allclose(found.dimension, 1, atol=1e-9)
-    too_many = manifold_geometry(opposite(segment), k=0, kappa=kappa, n_t=4000, variant="follow_up")
-    np.testing.assert_allclose(too_many.dimension, 2 * (2 / math.pi) ** 2, rtol=0.06)  # 0.81
+    too_many = manifold_geometry(opposite(segment), k=0, kappa=kappa, n_t=2000, variant="follow_up")
+    np.testing.assert_allclose(too_many.dimension, 2 * (2 / math.pi) ** 2, rtol=0.1)  # 0.81
 
 
 @pytest.mark.parametrize(("radius", "kappa"), [(0.5, 0.0), (1.0, 0.0), (0.5, 0.5)])

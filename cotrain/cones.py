@@ -17,6 +17,8 @@ from cotrain.errors import CotrainError, did_you_mean
 SOLVERS = ("numba", "scipy", "torch")
 EXACT = 1e-9  # to which a solution must fulfil the conditions of Karush, Kuhn and Tucker, in lengths of its direction
 
+MANY = 500  # rows, from which on a few are tried first
+
 Floats = NDArray[np.float64]
 
 
@@ -76,11 +78,40 @@ def require_solver(name: str) -> None:
 
 
 def _by_scipy(system: Floats, targets: Floats) -> Floats:
+    solve = _of_many if system.shape[1] > max(MANY, 2 * len(system)) else _of_all
+    found = [solve(system, target) for target in targets]
+    return np.array(found).reshape(len(targets), system.shape[1])
+
+
+def _of_all(system: Floats, target: Floats) -> Floats:
     from scipy.optimize import nnls
 
-    limit = 30 * system.shape[1]
-    found = [nnls(system, target, maxiter=limit)[0] for target in targets]
-    return np.array(found).reshape(len(targets), system.shape[1])
+    coefficients: Floats = nnls(system, target, maxiter=30 * system.shape[1])[0]
+    return coefficients
+
+
+def _of_many(system: Floats, target: Floats) -> Floats:
+    """Of a few rows first, as most will have the coefficient 0; then of those that were needed and those missed.
+
+    Each round leaves less of the target, so that no choice of rows comes twice.
+    """
+    size, limit = len(target), EXACT / 10 * float(np.linalg.norm(target))
+    chosen = np.argpartition(-(target @ system), 2 * size)[: 2 * size]
+    least = np.inf
+    while True:
+        weights = _of_all(system[:, chosen], target)
+        left = target - system[:, chosen] @ weights
+        descent = left @ system
+        descent[chosen] = 0
+        missed = np.flatnonzero(descent > limit)
+        distance = float(left @ left)
+        if not len(missed) or distance >= least:  # or rounding is all that is left
+            coefficients = np.zeros(system.shape[1])
+            coefficients[chosen] = weights
+            return coefficients
+        least = distance
+        worst = missed[np.argsort(-descent[missed])[:size]]
+        chosen = np.concatenate([chosen[weights > 0], worst])
 
 
 def _of_gram(solver: str) -> Callable[[Floats, Floats], Floats]:

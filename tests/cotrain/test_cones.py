@@ -65,6 +65,18 @@ def test_solvers_of_gram_matrices_find_what_another_method_finds(solve, points, 
         np.testing.assert_allclose(coefficients @ rows, general.x @ rows, atol=1e-7)
 
 
+@pytest.mark.parametrize("kind", ["usual", "copies", "few values", "scales"])
+@pytest.mark.parametrize(("points", "coordinates"), [(800, 40), (600, 3), (502, 249)])
+def test_many_rows_have_the_solution_of_all_at_once(kind, points, coordinates):
+    rows, directions = problem(kind, 7, points, coordinates, draws=4)
+    found = cone_coefficients(rows, directions)
+    assert_optimal(rows, directions, found)
+    unit = (rows / np.linalg.norm(rows, axis=1)[:, None]).T
+    for direction, coefficients in zip(directions, found, strict=True):
+        whole = cones._of_all(unit, direction)
+        np.testing.assert_allclose(coefficients @ rows, unit @ whole, atol=1e-7)
+
+
 def test_what_a_solver_gets_wrong_is_solved_again(monkeypatch):
     rows, directions = problem("usual", 5, 10, 6, draws=20)
     expected = cone_coefficients(rows, directions) @ rows

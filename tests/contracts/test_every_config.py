@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import sys
 import types
 import typing
 from pathlib import Path
@@ -69,9 +70,10 @@ def public_configs() -> dict[str, type[Config]]:
 
 
 def all_configs(base: type[Config] = Config) -> set[type[Config]]:
-    """The concrete configs that cotrain's own modules define, public or not."""
+    """The concrete configs that cotrain's own modules define, public or not; examples in docstrings are none."""
     below = {found for cls in base.__subclasses__() for found in {cls} | all_configs(cls)}
-    return {cls for cls in below if cls.kind and cls.__module__.startswith("cotrain.")}
+    own = {cls for cls in below if cls.kind and cls.__module__.startswith("cotrain.")}
+    return {cls for cls in own if getattr(sys.modules[cls.__module__], cls.__qualname__, None) is cls}
 
 
 def golden() -> dict[str, dict[str, Any]]:

@@ -18,7 +18,9 @@ Parameters = tuple[float, float, bool]
 
 def _apply_zoom(images: Tensor, parameters: Parameters, draws: Draws) -> Tensor:  # noqa: ARG001
     count, channels, height, width = images.shape
-    pixels = images.flatten(2).permute(2, 0, 1).flatten(1).float()  # pixels first: each is a row that is added to others
+    pixels = (
+        images.flatten(2).permute(2, 0, 1).flatten(1).float()
+    )  # pixels first: each is a row that is added to others
     if images.device.type == "cpu":
         sums = torch.from_numpy(zoom_operator(height, width, *parameters) @ pixels.numpy())
     else:

@@ -48,7 +48,7 @@ class Rsa(EvaluationTable):
         layer : varchar(255)            # path in the backbone
         similarity = null : float64     # larger is more alike; mean over subjects
         standard_error = null : float64 # of the bootstrap
-        low = null : float64            # interval of 95 %
+        low = null : float64            # 95 percent interval
         high = null : float64
         ceiling_lower = null : float64  # what the best model can reach
         ceiling_upper = null : float64
@@ -93,7 +93,7 @@ class SitScores(EvaluationTable):
         layer : varchar(255)            # path in the backbone
         sit = null : float64            # Spearman correlation of RDMs among objects, mean over draws
         sit_spread = null : float64     # standard deviation over draws, which share images
-        sit_low = null : float64        # interval of 95 % over objects; null: of the published variant there is none
+        sit_low = null : float64        # 95 percent interval over objects; null: of the published variant there is none
         sit_high = null : float64
         objects : int32
         images : int32                  # of each object in one RDM, the fewest
@@ -136,7 +136,7 @@ class LinearSvmScores(EvaluationTable):
         layer : varchar(255)            # path in the backbone
         svm = null : float64            # accuracy on held-out images, 0 to 1
         svm_spread = null : float64     # standard deviation over splits, which share images
-        svm_low = null : float64        # interval of 95 % over images; null: of the nested variant alone there is one
+        svm_low = null : float64        # 95 percent interval over images; null: of the nested variant alone there is one
         svm_high = null : float64
         chance : float64                # of the most frequent class
         objects : int32                 # classes

@@ -93,7 +93,7 @@ class SitScores(EvaluationTable):
         layer : varchar(255)            # path in the backbone
         sit = null : float64            # Spearman correlation of RDMs among objects, mean over draws
         sit_spread = null : float64     # standard deviation over draws, which share images
-        sit_low = null : float64        # 95 percent interval over objects; null: of the published variant there is none
+        sit_low = null : float64        # 95 percent interval over objects, not of the published variant
         sit_high = null : float64
         objects : int32
         images : int32                  # of each object in one RDM, the fewest
@@ -136,7 +136,7 @@ class LinearSvmScores(EvaluationTable):
         layer : varchar(255)            # path in the backbone
         svm = null : float64            # accuracy on held-out images, 0 to 1
         svm_spread = null : float64     # standard deviation over splits, which share images
-        svm_low = null : float64        # 95 percent interval over images; null: of the nested variant alone there is one
+        svm_low = null : float64        # 95 percent interval over images, of the nested variant
         svm_high = null : float64
         chance : float64                # of the most frequent class
         objects : int32                 # classes

@@ -172,7 +172,7 @@ def _of_file(file: StimulusFileConfig, model: MultiTaskModel, data: Data, images
 def _distances(matrices: Tensor, where: str, kind: Literal["distance", "similarity"] = "distance") -> Tensor:
     """Distances, exactly symmetric and 0 on the diagonal."""
     try:
-        tagged: Tensor = Rdm(matrices, kind=kind).distances().values
+        tagged = torch.as_tensor(Rdm(matrices, kind=kind).distances().values)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
     held = (tagged + tagged.transpose(1, 2)) / 2

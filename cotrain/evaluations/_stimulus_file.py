@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -31,7 +32,8 @@ class StimulusFileConfig(Config):
     mean is taken."""
     holds: Literal["distance", "similarity"] = "distance"  # what `rdm` holds
     responses: str = ""  # (images, neurons), or (images, repeats, neurons) with NaN where a repeat is missing
-    labels: str = ""  # of the images' objects: numbers or text
+    labels: str = ""  # of the images' objects: whole numbers or text
+    label_names: str = ""  # text: the names of the labels 0, 1, ...; "": labels are names themselves
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read_stimuli(config: StimulusFileConfig, image_shape: tuple[int, int, int]) 
     Raises:
         DataError: The file or an array is missing or damaged, or is not one of these images; says which.
     """
-    names = [name for name in (config.images, config.rdm, config.responses, config.labels) if name]
+    names = [name for name in (config.images, config.rdm, config.responses, config.labels, config.label_names) if name]
     held = read_arrays(config.path, names)
     images = image_tensor(held[config.images], f"{config.path}, {config.images!r}")
     channels, height, width = image_shape
@@ -71,7 +73,7 @@ def read_stimuli(config: StimulusFileConfig, image_shape: tuple[int, int, int]) 
         _responses(held[config.responses], len(images), f"{config.path}, {config.responses!r}")
         if config.responses
         else None,
-        _labels(held[config.labels], len(images), f"{config.path}, {config.labels!r}") if config.labels else None,
+        _labels(held, config, len(images)) if config.labels else None,
     )
 
 
@@ -102,10 +104,19 @@ def _responses(array: NDArray[Any], images: int, where: str) -> Tensor:
     return held[:, None] if held.ndim == 2 else held
 
 
-def _labels(array: NDArray[Any], images: int, where: str) -> NDArray[np.str_]:
+def _labels(held: Mapping[str, NDArray[Any]], config: StimulusFileConfig, images: int) -> NDArray[np.str_]:
+    array, where = held[config.labels], f"{config.path}, {config.labels!r}"
     if array.shape != (images,) or array.dtype.kind not in "iuUS":
         raise DataError(
             f"{where}: expected a label, text or a whole number, for each of {images} images, found {array.dtype} "
             f"{array.shape}."
         )
-    return array.astype(np.str_)
+    if not config.label_names:
+        return array.astype(np.str_)
+    names = held[config.label_names]
+    if array.dtype.kind not in "iu" or names.ndim != 1 or not 0 <= array.min() <= array.max() < len(names):
+        raise DataError(
+            f"{where}: with {config.label_names!r} of shape {names.shape}, labels must be whole numbers that count in "
+            f"it from 0; found {array.dtype}: {array[:5].tolist()} ..."
+        )
+    return names.astype(np.str_)[array]

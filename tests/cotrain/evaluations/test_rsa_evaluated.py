@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -198,6 +200,8 @@ def file(tmp_path, monkeypatch):
         broken=points,
         responses=random.normal(size=(12, 3, 7)),
         category=np.array(["face", "house"] * 6),
+        number=np.array([0, 1] * 6),
+        names=np.array(["face", "house"]),
     )
     monkeypatch.setenv("COTRAIN_DATA", str(tmp_path))
     return rdms
@@ -252,6 +256,7 @@ def test_what_files_are_refused_for(model, data, file):
         (of_file(responses="category"), "expected numbers"),
         (of_file(rdm="rdm"), "holds no array 'rdm'"),
         (of_file(rdm="rdms", labels="broken"), "expected a label"),
+        (of_file(rdm="rdms", labels="category", label_names="names"), "labels must be whole numbers that count in it"),
     ):
         with pytest.raises(DataError, match=message):
             rsa(model, data, config, device=CPU)
@@ -301,6 +306,8 @@ def test_batches_and_projections(model, data):
 def test_what_is_drawn(model, data, file):
     config = of_file(rdm="rdms", labels="category").replace(layers=("blocks",), draws=0)
     drawn = rsa_picture(model, data, config, layer="layer1", device=CPU)
+    numbered = of_file(rdm="rdms", labels="number", label_names="names")
+    assert rsa_picture(model, data, numbered, layer="layer1", device=CPU).categories == drawn.categories
     assert (drawn.target, drawn.layer, drawn.categories[:2]) == ("people", "layer1", ("face", "house"))
     assert drawn.icons.shape == (12, 32, 32, 1)
     assert np.allclose(drawn.target_rdm, file.mean((0, 1)), atol=1e-6)
@@ -308,6 +315,20 @@ def test_what_is_drawn(model, data, file):
     own = squareform(drawn.model_rdm, checks=False)
     expected = np.mean([spearmanr(own, squareform(one, checks=False)).statistic for one in file.mean(1)])
     assert drawn.scores[0].similarity == pytest.approx(expected, abs=1e-6)
+
+
+def test_published_ceilings_of_human_it(model, data, monkeypatch):
+    """Four subjects in two sessions each, as published with the 92 images (Kriegeskorte et al. 2008)."""
+    folder = os.environ.get("COTRAIN_TEST_DATA", "")
+    if not folder or not (Path(folder) / "images92" / "images92.npz").is_file():
+        pytest.skip("COTRAIN_TEST_DATA names no folder with images92/images92.npz")
+    monkeypatch.setenv("COTRAIN_DATA", folder)
+    file = StimulusFileConfig(name="human_it", path="images92/images92.npz", rdm="rdm_hIT_subj_sess")
+    config = RsaConfig(layers=("layer2",), tasks=("none",), draws=0, files=(file,), comparisons=("spearman", "pearson"))
+    spearman, pearson = rsa(model, data, config, device=CPU)
+    assert (spearman.ceiling_lower, spearman.ceiling_upper) == pytest.approx((0.3723, 0.6657), abs=1e-3)
+    assert (pearson.ceiling_lower, pearson.ceiling_upper) == pytest.approx((0.3944, 0.6804), abs=1e-3)
+    assert (spearman.subjects, spearman.stimuli) == (4, 92)
 
 
 def test_categories_come_from_the_same_pictures(model, data):

@@ -123,9 +123,8 @@ def measure_pca(rounds: int) -> None:
     )
     report("500 principal components of 1000 x 50176", "scikit-learn", medians)
     ours, theirs = Pca(500).finish(values).numpy(), PCA(500).fit_transform(array)
-    print(
-        f"  scikit-learn's 500th component has {theirs[:, -1].var() / ours[:, -1].var():.3f} of the exact one's variance"
-    )
+    share = theirs[:, -1].var() / ours[:, -1].var()
+    print(f"  scikit-learn's 500th component has {share:.3f} of the variance of the exact one")
 
 
 def extraction(reduce: SparseProjection | None, result: Any) -> None:

@@ -202,6 +202,14 @@ def test_unknown_responses_are_left_out_for_their_target_alone(method):
     assert not np.isnan(found.predictions).any(), "stimuli without a response are predicted too"
 
 
+def test_ends_of_the_grid_are_counted_once_over_all_folds(caplog):
+    x, y = problem()
+    with caplog.at_level(logging.WARNING):
+        regress(x, y, Ridge((1e-6, 1e-5)), 4)
+    (record,) = caplog.records
+    assert "regress, targets times folds: 0 of 16 chose the smallest alpha and 16 the largest" in record.getMessage()
+
+
 def test_constant_targets_have_no_score_and_are_counted(caplog):
     x, y = problem()
     y[:, 2] = 0.1

@@ -66,7 +66,7 @@ def second_order_figure(table: pd.DataFrame, *, method: str = "", title: str = "
     bar.ax.tick_params(labelsize=SMALL)
     if panels > 1:
         found = scaled_to_plane(table.to_numpy(dtype=float))
-        axes[1].scatter(*found.points.T, s=26, color=COLOURS[0], lw=0)
+        axes[1].scatter(found.points[:, 0], found.points[:, 1], s=26, color=COLOURS[0], lw=0)
         half = 0.62 * float(np.ptp(found.points, axis=0).max() or 1)
         middle = (found.points.max(0) + found.points.min(0)) / 2
         axes[1].set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))

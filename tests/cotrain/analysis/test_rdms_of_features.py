@@ -85,6 +85,19 @@ def test_a_constant_pattern_is_told_and_gives_no_nan(caplog):
     assert not caplog.text
 
 
+@pytest.mark.parametrize("name", of_training.DISSIMILARITIES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_without_a_gradient_rdms_are_those_of_training(name, dtype):
+    values = torch.randn(9, 30, generator=torch.Generator().manual_seed(0), dtype=dtype) + 5
+    values[2], values[3], values[4], values[5] = 1.7, 0, values[1], 3 * values[1]
+    found, expected = rdm(values, name), of_training.rdm(values, name)
+    np.testing.assert_allclose(found, expected, atol=1e-12 if dtype == torch.float64 else 3e-5)
+    assert found.dtype == dtype and torch.equal(found, found.T)
+    alone = values - values.mean(0) if name == "centred_cosine" else values
+    equal = alone[:, :1].expand(-1, 30)
+    np.testing.assert_allclose(rdm(equal, name), of_training.rdm(equal, name), atol=1e-5, rtol=1e-5)
+
+
 def test_bad_features_are_refused():
     values = np.ones((4, 3))
     with pytest.raises(DataError, match=r"must be \(stimuli, features\), found \(4, 3, 1\). Flatten"):

@@ -50,7 +50,7 @@ DEVELOPMENT = [
 ]
 
 # that some tests compare our numbers with
-REFERENCES = ["neuralpredictors>=0.3", "rsatoolbox>=0.3.2"]
+REFERENCES = ["neuralpredictors>=0.3", "rsatoolbox>=0.3.2", "imagecorruptions-imaug>=1.1.5"]
 
 # of the tasks' gradients; each release changes names
 WEIGHTING = ["torchjd>=0.18,<0.19"]
@@ -60,6 +60,9 @@ S3 = ["s3fs>=2023.1.0"]  # as DataJoint asks; each release wants the fsspec of i
 
 # an S3 server for tests: 255 MB, so not among the tools of development
 S3_TESTS = [*S3, "moto[server]>=5"]
+
+# the quickest solver of manifold geometry on a CPU
+NUMBA = ["numba>=0.61"]  # first release for numpy 2.1 and Python 3.13
 
 # `cotrain export` to Parquet; CSV needs nothing
 PARQUET = ["pyarrow>=16.1"]  # first release for numpy 2
@@ -79,6 +82,7 @@ setup(
     install_requires=DEPENDENCIES,
     extras_require={
         "dev": [*DEVELOPMENT, *PARQUET, *WEIGHTING],
+        "numba": NUMBA,
         "parquet": PARQUET,
         "references": REFERENCES,
         "weighting": WEIGHTING,

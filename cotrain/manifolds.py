@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cotrain.cones import cone_coefficients
 from cotrain.errors import ModelError
 
 LARGEST_SAMPLE = 50  # points of a class that scores look at: the usual number, and enough for a mean over classes
@@ -99,25 +99,14 @@ def cone_projection(
 ) -> Float[Tensor, "draws points"]:
     """Coefficients a >= 0 of the points of the cone of the frame's rows that are nearest to the directions.
 
-    Each minimises |S^T a - b|^2 (non-negative least squares, Lawson & Hanson 1974). S^T a is unique; a is so only where
-    no rows are linearly dependent.
+    `cotrain.cones.cone_coefficients`, which the analyses of manifolds use as well, on tensors.
 
     Args:
         frame: S, float64, on the CPU, no row zero; no gradient passes. There may be more points than coordinates, and
             copies of points.
         directions: b, one a row.
     """
-    from scipy.optimize import nnls
-
-    # rows of length 1 make one tolerance fit all; what is at right angles to all rows changes no solution
-    lengths = torch.linalg.vector_norm(frame, dim=1)
-    basis, reduced = torch.linalg.qr((frame / lengths[:, None]).T)
-    system, targets = reduced.numpy(), (directions @ basis).numpy()
-    coefficients = np.zeros((len(directions), len(frame)))
-    for draw in (targets @ system > 0).any(1).nonzero()[0]:  # of the others, the nearest point is 0
-        coefficients[draw] = nnls(system, targets[draw], maxiter=30 * len(frame))[0]
-    scaled: Tensor = torch.from_numpy(coefficients) / lengths
-    return scaled
+    return torch.from_numpy(cone_coefficients(frame.numpy(), directions.numpy()))
 
 
 def split_by_class(

@@ -12,14 +12,16 @@ Optimisation is the paper's: when validation has not grown for 5 epochs, trainin
 lower learning rate (factor 0.4, co-trained 0.3, V1 alone 0.5), five times; SGD for objects, Adam with weight decay in
 the gradient for V1 alone; at most 400 epochs (150 for V1 alone). Co-trained networks are followed by objects alone.
 
+The paper's four are "objects only", "co-trained, predicted", which learns what a V1 model predicts for the pictures of
+Tiny ImageNet, "shuffled control, predicted", which learns these predictions for other pictures, and "oracle", whose V1
+is a network that was trained on noise: 458 units of its `features.16`. The first of them alone needs nothing else. The
+next two need the run of "V1 only", the oracle that of "trained on noise", each with its own seed, which is trained
+before them, by `cotrain run` as by workers, for as many seeds as there are.
+
 Where this is not the paper, for want of the paper's data:
 
-- In the paper the co-trained network learns what a V1 model predicts for the pictures of Tiny ImageNet. That is
-  "co-trained, predicted": it needs the run of "V1 only" with its own seed, which is trained before it, by
-  `cotrain run` as by workers, for as many seeds as there are. "co-trained" learns the recorded counts themselves, and
-  its shuffled control permutes these.
-- The oracle, whose V1 is a network that was trained on noise, is left out: it asks for another question's run. Where
-  there is one, it is `TeacherResponsesConfig(data=OBJECTS_DATA, shown="objects", run=run_of(it), layer="features.16")`.
+- "co-trained" learns the recorded counts themselves, and "shuffled control" permutes these.
+- Units of the oracle are z-scored, since activities of a network have no unit.
 - Recordings are scaled to 64 x 64 pixels after the crop of their authors, so that one tap serves both data sets. The
   model with V4, read after conv4_1, is not in the paper.
 
@@ -58,6 +60,7 @@ from cotrain.training import (
     PlateauConfig,
     PredictedResponsesConfig,
     SgdConfig,
+    TeacherResponsesConfig,
     TrainerConfig,
     run_of,
 )
@@ -83,18 +86,22 @@ READOUT = GaussianReadoutConfig(covariance="uncorrelated", start_range=0.3, star
 # no penalty of weights: the published code of the paper applies none in co-training
 V1 = TaskConfig(name="v1", tap="features.16", head=READOUT, objective=GaussianConfig())
 V4 = TaskConfig(name="v4", tap="features.29", head=READOUT, objective=GaussianConfig())
+UNITS = V1.replace(name="units", head=READOUT.replace(output="identity"))
 
 # objects as the paper shows them; receptive fields stay where they are
-AUGMENTATION = (("objects", AugmentConfig(shift=4, mirror=True, rotation=15.0)),)
+PICTURES = AugmentConfig(shift=4, mirror=True, rotation=15.0)
+AUGMENTATION = (("objects", PICTURES),)
+# (standard deviation, share of the pictures), as in their code; half of the pictures stay clean
+NOISE = ((0.08, 0.1), (0.12, 0.1), (0.18, 0.1), (0.26, 0.1), (0.38, 0.1))
 
 
 class VggV1(Recipe):
     """Does a network that learns macaque V1 beside object names come to see objects otherwise?"""
 
-    seeds: ClassVar[tuple[int, ...]] = (1000,)  # the paper's first of five
+    seeds: ClassVar[tuple[int, ...]] = (1000, 2000, 3000, 4000, 5000)  # the paper's
 
     def experiments(self) -> Iterator[Experiment]:
-        """Baseline, V1 alone, co-trained on recordings or on predictions, the shuffled control, and V1 with V4."""
+        """Baseline, V1 alone, co-trained on recordings or predictions, each shuffled, V1 with V4, and the oracle."""
         alone = OBJECTS.replace(objective=CrossEntropyConfig(weight=1.0))
         baseline = Experiment(
             "objects only",
@@ -139,9 +146,22 @@ class VggV1(Recipe):
             data=OBJECTS_DATA, shown="objects", run=run_of(v1_only), predicted="v1", task="v1"
         )
         yield together.vary("co-trained, predicted", data=predicted)
+        yield together.vary("shuffled control, predicted", data=ShuffledConfig(data=predicted, tasks=("v1",)))
         yield together.vary(
             "co-trained, V1 and V4",
             data=MultiTaskConfig(parts=(OBJECTS_DATA, V1_DATA, V4_DATA)),
             model={"tasks": (OBJECTS, V1, V4)},
             trainer={"mixing": {"ratios": ((1, (("v1", 1.0), ("v4", 1.0))),)}},
+        )
+        noisy = baseline.vary(
+            "trained on noise", trainer={"augmentation": (("objects", PICTURES.replace(noise=NOISE)),)}
+        )
+        yield noisy
+        yield together.vary(
+            "oracle",
+            data=TeacherResponsesConfig(
+                data=OBJECTS_DATA, shown="objects", run=run_of(noisy), layer=V1.tap, task="units", neurons=458
+            ),
+            model={"tasks": (OBJECTS, UNITS)},
+            trainer={"mixing": {"ratios": ((1, (("units", 1.0),)),)}},
         )

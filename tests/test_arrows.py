@@ -20,6 +20,8 @@ LEVELS = (
     {"training", "analysis"},
     {"data", "losses", "metrics", "models"},
     {"tasks", "dissimilarity", "manifolds"},
+    {"cones"},
+    {"_lawson_hanson", "_block_pivoting"},
     {"describe", "chains"},
     {"recipe"},
     {"resolve"},

@@ -11,6 +11,17 @@ from cotrain.analysis._folds import Folds, brain_score_splits, given_folds, grou
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
+from cotrain.analysis._manifold_arrays import manifolds_of_sessions
+from cotrain.analysis._manifold_ball import ball_capacity
+from cotrain.analysis._manifold_centers import CenterSubspace, center_subspace
+from cotrain.analysis._manifold_controls import clip_dimension, randomise_manifolds, scale_radius
+from cotrain.analysis._manifold_gaussian import GaussianGeometry, gaussian_geometry
+from cotrain.analysis._manifold_geometry import manifold_geometry
+from cotrain.analysis._manifold_joint import JointGeometry, joint_geometry
+from cotrain.analysis._manifold_points import PointsSweep, capacity_by_points
+from cotrain.analysis._manifold_result import ManifoldGeometry
+from cotrain.analysis._manifold_spectrum import ManifoldSpectrum, manifold_spectrum
+from cotrain.analysis._manifold_tuning_file import TuningSession, read_tuning
 from cotrain.analysis._mds_figure import Arrangement, mds_figure, scaled_to_plane
 from cotrain.analysis._neuron_metrics import (
     Summary,
@@ -55,6 +66,7 @@ from cotrain.analysis._save_figure import check_picture_path, save_figure
 from cotrain.analysis._second_order_figure import second_order_figure
 from cotrain.analysis._severity_curves import draw_severity_curves
 from cotrain.analysis._severity_heat_map import draw_heat_maps
+from cotrain.analysis._simulated_capacity import SimulatedCapacity, simulated_capacity
 from cotrain.analysis._sit import SitScore, sit_score
 from cotrain.analysis._style import Look, looks
 from cotrain.analysis._tagged_rdm import Rdm
@@ -63,16 +75,22 @@ __all__ = [
     "Arrangement",
     "AveragePool",
     "Ceiling",
+    "CenterSubspace",
     "Copies",
     "Folds",
+    "GaussianGeometry",
     "GaussianProjection",
     "Gram",
     "Inspection",
+    "JointGeometry",
     "Look",
+    "ManifoldGeometry",
+    "ManifoldSpectrum",
     "Ols",
     "Pca",
     "PermutationTest",
     "Pls",
+    "PointsSweep",
     "Rdm",
     "RecordingNoise",
     "Regression",
@@ -80,14 +98,20 @@ __all__ = [
     "RidgeFit",
     "Robustness",
     "RsaBootstrap",
+    "SimulatedCapacity",
     "SitScore",
     "SparseProjection",
     "Summary",
     "SvmScore",
+    "TuningSession",
     "VarianceCeiling",
+    "ball_capacity",
     "brain_score_splits",
+    "capacity_by_points",
     "ceiling_bars_figure",
+    "center_subspace",
     "check_picture_path",
+    "clip_dimension",
     "compare_rdms",
     "condition_summary",
     "contact_sheet",
@@ -103,14 +127,19 @@ __all__ = [
     "find_copies",
     "fraction_explainable_variance",
     "from_rsatoolbox",
+    "gaussian_geometry",
     "given_folds",
     "group_k_fold",
     "inspect_data",
     "inspection_figure",
+    "joint_geometry",
     "k_fold",
     "label_summary",
     "linear_svm_score",
     "looks",
+    "manifold_geometry",
+    "manifold_spectrum",
+    "manifolds_of_sessions",
     "mds_figure",
     "mean_squared_error",
     "neuron_correlations",
@@ -123,9 +152,11 @@ __all__ = [
     "paired_differences",
     "permutation_test",
     "r2",
+    "randomise_manifolds",
     "rdm",
     "rdm_difference_figure",
     "rdm_figure",
+    "read_tuning",
     "regress",
     "ridge",
     "robustness",
@@ -136,10 +167,12 @@ __all__ = [
     "rsa_tests",
     "run_summary",
     "save_figure",
+    "scale_radius",
     "scaled_to_plane",
     "second_order_figure",
     "second_order_rdm",
     "similarity_curves_figure",
+    "simulated_capacity",
     "sit_score",
     "split_half_reliability",
     "stratified_k_fold",

@@ -39,8 +39,8 @@ class Regression:
         method: That was used.
     """
 
-    predictions: Any
-    alphas: Any
+    predictions: Any = field(repr=False)
+    alphas: Any = field(repr=False)
     folds: Folds
     method: Method
     _by_fold: tuple[Tensor, ...] = field(repr=False, compare=False)

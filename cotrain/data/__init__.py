@@ -1,5 +1,6 @@
 """Data sets, their splits and controls, and the loader that mixes tasks."""
 
+from cotrain.data._added_task import shown_sources, with_task
 from cotrain.data._arrays import (
     ArraysConfig,
     LabelArrayConfig,
@@ -38,6 +39,7 @@ from cotrain.data._rdm_of_responses import RdmOfResponsesConfig, rdm_of_response
 from cotrain.data._recorded import RecordedConfig, recorded
 from cotrain.data._session_images import session_images
 from cotrain.data._simulated_v1 import SimulatedV1Config, simulated_v1
+from cotrain.data._simulated_v1_responses import SimulatedV1ResponsesConfig, simulated_v1_responses
 from cotrain.data._source import Data, Source, assemble, join, walk
 from cotrain.data._splits import SplitConfig, split_groups
 from cotrain.data._torchvision_sets import TorchvisionConfig, torchvision_set
@@ -76,6 +78,7 @@ __all__ = [
     "SelectTasksConfig",
     "ShuffledConfig",
     "SimulatedV1Config",
+    "SimulatedV1ResponsesConfig",
     "Source",
     "SplitConfig",
     "TinyImageNetConfig",
@@ -110,11 +113,14 @@ __all__ = [
     "select_classes",
     "select_tasks",
     "session_images",
+    "shown_sources",
     "shuffled",
     "simulated_v1",
+    "simulated_v1_responses",
     "split_groups",
     "terms",
     "tiny_imagenet",
     "torchvision_set",
     "walk",
+    "with_task",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cotrain.chains import RunOfConfig, RunReference
 from cotrain.config import Config
-from cotrain.data import Data, Source, assemble, neural_targets, prepared
+from cotrain.data import Data, Source, neural_targets, prepared, shown_sources, with_task
 from cotrain.errors import DataError, did_you_mean
 from cotrain.models import MultiTaskModel
 from cotrain.resolve import AnyConfig, build
@@ -74,7 +74,7 @@ def teacher_responses(config: TeacherResponsesConfig, *, seed: int) -> Data:
         DataError: The run is not there, a task is unknown, or too few units of the layer vary.
     """
     data = build(config.data, seed=seed)
-    shown = _shown(data, config.shown, config.task)
+    shown = shown_sources(data, config.shown, config.task)
     teacher = _finished_run(config.run, seed)
     seen_as = config.seen_as or next(iter(teacher.info.tasks))
     info, model = teacher.info.task(seen_as), teacher.model
@@ -128,7 +128,7 @@ def teacher_responses(config: TeacherResponsesConfig, *, seed: int) -> Data:
         neuron_metadata={"unit": tuple(tried[varying].double().tolist())},
     )
     rows = dict(zip(SPLITS, torch.arange(len(targets)).split([len(part) for part in parts.values()]), strict=True))
-    return _with_task(
+    return with_task(
         data,
         config.task,
         {split: {"": replace(whole.subset(row), images=shown[split].images)} for split, row in rows.items()},
@@ -142,7 +142,7 @@ def predicted_responses(config: PredictedResponsesConfig, *, seed: int) -> Data:
         DataError: The run is not there, its task is not neural, or a task or session is unknown.
     """
     data = build(config.data, seed=seed)
-    shown = _shown(data, config.shown, config.task)
+    shown = shown_sources(data, config.shown, config.task)
     run = _finished_run(config.run, seed)
     info = run.info.task(config.predicted)
     if info.kind != "neural":
@@ -171,19 +171,7 @@ def predicted_responses(config: PredictedResponsesConfig, *, seed: int) -> Data:
             )
             for name, part in zip(sessions, parts, strict=True)
         }
-    return _with_task(data, config.task, added)
-
-
-def _shown(data: Data, task: str, new: str) -> dict[str, Source]:
-    """The sources of a task without sessions, one a split; a new task that is there already is refused."""
-    if new in data.info.tasks:
-        raise DataError(f"The data have a task {new!r} already. Give the new one another name.")
-    if task not in data.info.tasks:
-        raise DataError(f"The data have no task {task!r} to be shown.{did_you_mean(task, list(data.info.tasks))}")
-    sessions = list(data.info.tasks[task].sessions)
-    if len(sessions) > 1:
-        raise DataError(f"The task {task!r} has {len(sessions)} sessions; the images shown must be of one set.")
-    return {split: data.splits[split][task][sessions[0]] for split in SPLITS}
+    return with_task(data, config.task, added)
 
 
 def _finished_run(reference: str | RunOfConfig, seed: int) -> RunResult:
@@ -208,10 +196,6 @@ def _over_images(source: Source, answer: Callable[[Tensor], Tensor], text: str) 
     pieces = -(-len(source) // BATCH)
     bar = tqdm(source.images.split(BATCH), total=pieces, desc=text, disable=None, delay=2, leave=False)
     return torch.cat([answer(images).float().cpu() for images in bar])
-
-
-def _with_task(data: Data, task: str, added: Mapping[str, Mapping[str, Source]]) -> Data:
-    return assemble({split: {**held, task: added[split]} for split, held in data.splits.items()})
 
 
 def _generator(seed: int, *path: str) -> torch.Generator:

@@ -19,7 +19,18 @@ from cotrain.recipe import find_recipe
 from cotrain.resolve import build
 from cotrain.training import check
 
-LABELS = ["objects only", "V1 only", "co-trained", "shuffled control", "co-trained, predicted", "co-trained, V1 and V4"]
+# what each needs, by its label
+LABELS = {
+    "objects only": None,
+    "V1 only": None,
+    "co-trained": None,
+    "shuffled control": None,
+    "co-trained, predicted": "V1 only",
+    "shuffled control, predicted": "V1 only",
+    "co-trained, V1 and V4": None,
+    "trained on noise": None,
+    "oracle": "trained on noise",
+}
 CONV3_1, TAP = 14, 16
 HEAD = ConvolutionalHeadConfig(hidden=(8,))  # the recipe's has as many weights as the backbone
 
@@ -74,7 +85,7 @@ def place(tmp_path_factory):
 
 
 def experiments():
-    return {experiment.label: experiment for experiment in find_recipe("vgg_v1")().expand()}
+    return {experiment.label: experiment for experiment in find_recipe("vgg_v1")().expand() if experiment.seed == 1000}
 
 
 def small(experiment):
@@ -85,15 +96,16 @@ def small(experiment):
 
 
 def test_the_experiments_are_those_of_the_question():
-    assert [*experiments()] == LABELS
+    assert [*experiments()] == [*LABELS]
+    assert find_recipe("vgg_v1").seeds == (1000, 2000, 3000, 4000, 5000)
 
 
 @pytest.mark.parametrize(
     "label",
     [
         pytest.param(label, marks=[] if label == "co-trained" else pytest.mark.slow)
-        for label in LABELS
-        if "predicted" not in label
+        for label, needed in LABELS.items()
+        if needed is None
     ],
 )
 def test_an_experiment_learns_from_a_batch_of_each_task(label, place):
@@ -113,16 +125,42 @@ def test_predictions_come_from_the_run_of_v1_only(place):
     run(v1_only, out=place / "home" / "runs" / v1_only.key())
     found = check(predicted.vary("predicted", data={"run": run_of(v1_only)}))
     assert {task.name for task in found.tasks} == {"objects", "v1"}
+    shuffled = small(experiments()["shuffled control, predicted"])
+    found = check(shuffled.vary("shuffled", data={"data": {"run": run_of(v1_only)}}))
+    assert {task.name for task in found.tasks} == {"objects", "v1"}
 
 
-@pytest.mark.parametrize("seeds", [(1000,), (1000, 1001, 1002)])
-def test_each_seed_has_predictions_of_its_own(seeds, monkeypatch):
-    monkeypatch.setattr(find_recipe("vgg_v1"), "seeds", seeds)
+@pytest.mark.slow
+def test_the_oracle_learns_units_of_the_network_that_was_trained_on_noise(place):
+    noisy, oracle = (small(experiments()[label]) for label in ("trained on noise", "oracle"))
+    with pytest.raises(DataError, match=experiments()["trained on noise"].key()):
+        check(oracle)
+    run(noisy, out=place / "home" / "runs" / noisy.key())
+    found = check(oracle.vary("oracle", data={"run": run_of(noisy)}))
+    assert {task.name: task.tap for task in found.tasks} == {"objects": "features.52", "units": f"features.{TAP}"}
+    assert all(0 < task.loss < 50 for task in found.tasks)
+
+
+@pytest.mark.parametrize(("label", "needed"), LABELS.items())
+def test_each_seed_needs_runs_of_its_own(label, needed):
     held = find_recipe("vgg_v1")().expand()
-    predicted = [experiment for experiment in held if experiment.label == "co-trained, predicted"]
-    v1_only = [experiment.key() for experiment in held if experiment.label == "V1 only"]
-    assert [run.key for experiment in predicted for run in needed_runs(experiment)] == v1_only
-    assert len(v1_only) == len(seeds)
+    wanted = [[experiment.key()] for experiment in held if experiment.label == needed] or [[]] * 5
+    found = [[run.key for run in needed_runs(experiment)] for experiment in held if experiment.label == label]
+    assert found == wanted and len(found) == 5
+
+
+STORED = {  # seed 1000, as first released
+    "objects only": "7c110579978726ec9ccb45535f2d97f1",
+    "V1 only": "ee8f8c0aab99835e1bf63b61db855567",
+    "co-trained": "e74529d047220e0b09574c363295d2bd",
+    "shuffled control": "eebf5d9dad67b55f09c5afbab4c87253",
+    "co-trained, predicted": "b640c8080a2eb51baf1651d351dc8442",
+    "co-trained, V1 and V4": "de83d7a2d5278ca4f48b80c5a37b0877",
+}
+
+
+def test_runs_that_labs_may_have_keep_their_keys():
+    assert {label: experiments()[label].key() for label in STORED} == STORED
 
 
 def test_v1_is_read_after_conv3_1_and_nothing_later_is_computed(place):

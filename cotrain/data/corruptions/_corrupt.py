@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from cotrain.data.corruptions._fog import fog
 from cotrain.data.corruptions._frost import frost, frost_from
 from cotrain.data.corruptions._gaussian_blur import gaussian_blur
 from cotrain.data.corruptions._glass import glass_blur
+from cotrain.data.corruptions._jpeg import jpeg_compression
 from cotrain.data.corruptions._light import brightness, contrast, saturate
 from cotrain.data.corruptions._motion_blur import motion_blur
 from cotrain.data.corruptions._noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
@@ -29,8 +31,9 @@ from cotrain.errors import DataError, did_you_mean
 from cotrain.seeds import derive_seed
 
 CORRUPTIONS_VERSION = 1  # raised when any corruption gives other pixels than before; stored with every score
-CHUNK = 128  # images at once: bounds the memory, changes no pixel
+AT_ONCE = {"cpu": 2**19, "cuda": 2**25}  # values of pixels: bounds the memory, changes no pixel
 SMALLEST = 32  # pixels a side
+CHANNELS = (1, 3)
 
 # the order of the benchmark, then the four extra ones that its authors keep for development
 COMMON: dict[str, Corruption] = {
@@ -48,6 +51,7 @@ COMMON: dict[str, Corruption] = {
     "contrast": contrast,
     "elastic_transform": elastic_transform,
     "pixelate": pixelate,
+    "jpeg_compression": jpeg_compression,
 }
 EXTRA: dict[str, Corruption] = {
     "speckle_noise": speckle_noise,
@@ -75,32 +79,43 @@ def corrupt(
     preset: Preset = "imagenet_c",
     frost_folder: Path | str | None = None,
 ) -> Array:
-    """Corrupt images.
+    """Corrupt images, as ImageNet-C does.
+
+    Random numbers depend on `seed`, the corruption's name and the index of the image alone: not on the batch, nor the
+    machine, nor the severity, so that the same noise grows. Equal arguments give equal pixels on every device.
 
     Args:
         images: uint8 (images, height, width, channels), NumPy or torch, on any device; 1 or 3 channels, sides of 32
-            pixels or more.
+            pixels or more. They are not changed.
         name: Of the corruption (`corruption_names`).
         severity: 1 to 5.
-        seed: 0 or larger. Random numbers depend on it, on the image's index and on the corruption alone.
-        first_index: Of the first image in its data set; the others follow.
-        preset: Which table of severities.
+        seed: 0 or larger.
+        first_index: Of the first image in its data set, 0 or larger; the others follow.
+        preset: Which table of severities: `imagenet_c`, made for 224 pixels and what `imagecorruptions` applies to any
+            size; or the milder `tiny_imagenet_c`, made for 64, and `cifar_c`, for 32.
         frost_folder: Of the benchmark's six pictures of frost (docs/corruptions.md), or None for our own. It changes
             `frost` alone; store `frost_identity(frost_folder)` with scores.
 
     Returns:
-        The same kind of array, on the same device.
+        The same kind of array, on the same device. It is new, also where a corruption leaves an image as it is.
 
     Raises:
-        DataError: These are no such images, or name, severity or preset are unknown.
+        DataError: These are no such images; or name, severity, first index or preset are unknown; or files of
+                `frost_folder` are missing.
+        ConfigError: The seed is negative or no whole number.
 
     >>> corrupt(np.zeros((2, 32, 32, 3), dtype=np.uint8), "gaussian_noise", 3, seed=0).shape
     (2, 32, 32, 3)
     """
-    tensor = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
-    if tensor.ndim != 4:
-        raise DataError(f"corrupt: expected images (images, height, width, channels), found {tuple(tensor.shape)}.")
-    indices = torch.arange(first_index, first_index + len(tensor))
+    _check_images(images, "(images, height, width, channels)", (1, 2, 3))
+    if not _is_whole(first_index) or first_index < 0:
+        raise DataError(f"The index of the first image is a whole number, 0 or larger, found {first_index!r}.")
+    tensor: Any = images
+    if isinstance(images, np.ndarray):
+        # a copy where torch would warn of memory that may not be written, or cannot read it backwards
+        usable = images.flags.writeable and min(images.strides, default=0) >= 0
+        tensor = torch.from_numpy(images if usable else images.copy())
+    indices = torch.arange(int(first_index), int(first_index) + len(tensor))
     batch = tensor.permute(0, 3, 1, 2)
     found = corrupt_batch(batch, name, severity, seed=seed, indices=indices, preset=preset, frost_folder=frost_folder)
     found = found.permute(0, 2, 3, 1).contiguous()
@@ -118,48 +133,72 @@ def corrupt_batch(
     preset: Preset = "imagenet_c",
     frost_folder: Path | str | None = None,
 ) -> Tensor:
-    """Corrupt images whose channels come first, any of a data set.
+    """Corrupt images whose channels come first, any of a data set in any order.
 
     Args:
-        images: uint8 (images, channels, height, width).
-        indices: Of these images in their data set, int64 (images,).
+        images: uint8 (images, channels, height, width), on any device.
+        indices: Of these images in their data set, whole numbers (images,), on any device. Equal ones get equal noise.
         name, severity, seed, preset, frost_folder: As of `corrupt`.
 
     Returns:
-        Corrupted ones, of the same shape and on the same device.
+        Corrupted ones, contiguous, of the same shape and on the same device.
 
     Raises:
-        DataError: As `corrupt`.
+        DataError, ConfigError: As `corrupt`, or the indices are not one whole number an image.
+
+    >>> images = torch.zeros(2, 1, 40, 32, dtype=torch.uint8)
+    >>> corrupt_batch(images, "brightness", 5, seed=0, indices=torch.tensor([7, 3])).float().mean().item()
+    127.0
     """
     corruption, parameters = _chosen(name, severity, preset)
     if name == "frost" and frost_folder is not None:
         corruption = frost_from(Path(frost_folder))
-    _check(images, indices)
+    _check_images(images, "(images, channels, height, width)", (2, 3, 1))
+    _check_indices(indices, len(images))
+    seed = derive_seed(seed, "corruption", name)
+    if not len(images):
+        return images.clone()
     shape = (images.shape[1], images.shape[2], images.shape[3])
-    found = [images[:0]]
-    for part, places in zip(images.split(CHUNK), indices.to(images.device).split(CHUNK), strict=True):
-        random = ImageRandom(derive_seed(seed, "corruption", name), places)
-        found.append(corruption.apply(part.contiguous(), parameters, corruption.draw(random, shape, parameters)))
-    return torch.cat(found)
+    count = max(1, AT_ONCE.get(images.device.type, AT_ONCE["cpu"]) // torch.Size(shape).numel())
+    found = []
+    for part, places in zip(images.split(count), indices.to(images.device, torch.int64).split(count), strict=True):
+        draws = corruption.draw(ImageRandom(seed, places), shape, parameters)
+        found.append(corruption.apply(part.contiguous(), parameters, draws))
+    return torch.cat(found).contiguous()
 
 
-def _chosen(name: str, severity: int, preset: Preset) -> tuple[Corruption, object]:
-    if name not in CORRUPTIONS:
-        raise DataError(f"There is no corruption {name!r}.{did_you_mean(name, list(CORRUPTIONS))}")
+def _chosen(name: str, severity: int, preset: Preset) -> tuple[Corruption, Any]:
+    if not isinstance(name, str) or name not in CORRUPTIONS:
+        raise DataError(f"There is no corruption {name!r}.{did_you_mean(str(name), list(CORRUPTIONS))}")
     if preset not in PRESETS:
-        raise DataError(f"There is no preset {preset!r} of corruptions.{did_you_mean(preset, PRESETS)}")
-    if isinstance(severity, bool) or severity not in (1, 2, 3, 4, 5):
+        raise DataError(f"There is no preset {preset!r} of corruptions.{did_you_mean(str(preset), PRESETS)}")
+    if not _is_whole(severity) or not 1 <= severity <= 5:
         raise DataError(f"The severity of a corruption is 1, 2, 3, 4 or 5, found {severity!r}.")
     return CORRUPTIONS[name], PARAMETERS[name][preset][severity - 1]
 
 
-def _check(images: Tensor, indices: Tensor) -> None:
-    if images.ndim != 4 or images.dtype != torch.uint8 or images.shape[1] not in (1, 3):
+def _check_images(images: Any, layout: str, axes: tuple[int, int, int]) -> None:
+    """Axes: those of height, width and channels."""
+    if not isinstance(images, Tensor | np.ndarray):
+        raise DataError(f"Corruptions take NumPy arrays or torch tensors, found {type(images).__name__}.")
+    shape = tuple(images.shape)
+    if images.dtype not in (torch.uint8, np.uint8) or len(shape) != 4 or shape[axes[2]] not in CHANNELS:
         raise DataError(
-            "Corruptions take images as uint8 with 1 or 3 channels, found "
-            f"{tuple(images.shape)} (images, channels, height, width) as {images.dtype}."
+            f"Corruptions take images as uint8 {layout} with 1 or 3 channels, found {images.dtype} of shape {shape}."
         )
-    if min(images.shape[2:]) < SMALLEST:
-        raise DataError(f"Corruptions are defined from {SMALLEST} pixels a side, found {tuple(images.shape[2:])}.")
-    if len(indices) != len(images):
-        raise DataError(f"Each image needs its index: {len(images)} images, {len(indices)} indices.")
+    if min(shape[axes[0]], shape[axes[1]]) < SMALLEST:
+        raise DataError(
+            f"Corruptions are defined from {SMALLEST} pixels a side, found {shape[axes[0]]} x {shape[axes[1]]}."
+        )
+
+
+def _check_indices(indices: Tensor, count: int) -> None:
+    if not isinstance(indices, Tensor) or indices.is_floating_point() or indices.dtype == torch.bool:
+        found = str(indices.dtype) if isinstance(indices, Tensor) else type(indices).__name__
+        raise DataError(f"The indices of images are a tensor of whole numbers, found {found}.")
+    if indices.shape != (count,):
+        raise DataError(f"Each image needs its index: {count} images, indices of shape {tuple(indices.shape)}.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -25,7 +25,9 @@ class Corruption:
     Args:
         apply: (images, parameters, draws) -> images: uint8 (images, channels, height, width), 1 or 3 channels. It is
             deterministic: equal draws give equal pixels, whatever else is in the batch. So it computes in integers, in
-            floats that hold integers exactly, or pixel by pixel; never in sums whose rounding depends on their order.
+            floats that hold integers exactly, or pixel by pixel with operations that IEEE 754 rounds once (+, -, *, /,
+            square root, comparisons); never in sums whose rounding depends on their order, nor with `exp` and the like,
+            nor with `/` by a plain number (`_pixels.divided`). Angles and tables are computed on the processor.
         draw: (random, (channels, height, width), parameters) -> what `apply` needs, a row an image.
     """
 

@@ -17,9 +17,9 @@ from cotrain.data.corruptions._shifts import Step, cropped, shifted_sums
 
 
 def _apply_defocus(images: Tensor, parameters: tuple[float, float], draws: Draws) -> Tensor:  # noqa: ARG001
-    kernel = disk_kernel(*parameters)
+    kernel, gain = disk_kernel(*parameters)
     sums = (_by_edges if images.device.type == "cpu" else _by_taps)(images.float(), kernel)
-    return divided(sums, int(kernel.sum())).to(torch.uint8)  # truncated, as the reference does
+    return divided(sums, int(kernel.sum()) / gain).clamp_(0, 255).to(torch.uint8)  # truncated, as the reference does
 
 
 # parameters: radius, and standard deviation of the rim's smoothing, pixels
@@ -27,18 +27,24 @@ defocus_blur = Corruption(_apply_defocus)
 
 
 @functools.lru_cache
-def disk_kernel(radius: float, smoothing: float) -> np.ndarray:
-    """Whole weights, int64 (size, size), that sum to 65,536 or little less; all those off the rim are equal.
+def disk_kernel(radius: float, smoothing: float) -> tuple[np.ndarray, float]:
+    """The kernel, and what it does to the brightness.
 
     A disk on 17 x 17 pixels (up to radius 8, else as large as it is) is smoothed by a Gaussian of 3 x 3 (5 x 5) whose
-    border is mirrored, as OpenCV's is by default; so wide disks have a rim that is cut off.
+    border is mirrored, as OpenCV's is by default. So the rim of wide disks is cut off, and does not sum to one.
+
+    Returns:
+        Whole weights, int64 (size, size), that sum to 65,536 or little less; those off the rim are equal. And what the
+        reference's weights sum to.
     """
     reach, half = (8, 1) if radius <= 8 else (int(radius), 2)
     offsets = np.arange(-reach, reach + 1)
-    kernel = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.float64)
+    disk = offsets[:, None] ** 2 + offsets**2 <= radius**2
+    kernel = disk.astype(np.float64)
     gauss = np.array([math.exp(-(i**2) / (2 * smoothing**2)) for i in range(-half, half + 1)])
     for axis in (0, 1):
         kernel = correlate1d(kernel, gauss / gauss.sum(), axis=axis, mode="mirror")
+    gain = kernel.sum() / np.count_nonzero(disk)
     kernel /= kernel.max()
     plateau = math.floor(ONE / kernel.sum())
     while True:
@@ -49,7 +55,7 @@ def disk_kernel(radius: float, smoothing: float) -> np.ndarray:
         plateau -= 1
     outside = np.abs(offsets)[whole.any(0)].max()
     inner = slice(reach - outside, reach + outside + 1)
-    return whole[inner, inner]
+    return whole[inner, inner], float(gain)
 
 
 def _mirrored(size: int, reach: int) -> np.ndarray:
@@ -68,7 +74,7 @@ def _by_edges(images: Tensor, kernel: np.ndarray) -> Tensor:
     direct = np.count_nonzero(kernel) <= np.count_nonzero(edges)
     taps, edge_taps = _taps(kernel), _taps(edges)
     rows, columns = _mirrored(height, reach), _mirrored(width, reach)
-    blurred = torch.empty(images.shape)
+    blurred = torch.empty_like(images)
     for image, out in zip(images.permute(0, 2, 3, 1).contiguous().numpy(), blurred.numpy(), strict=True):
         padded = image.take(rows, 0).take(columns, 1)
         if direct:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from cotrain.data.corruptions._corruption import Corruption, Draws
 from cotrain.data.corruptions._gaussian import ONE, gaussian
@@ -33,7 +34,8 @@ class Elastic(NamedTuple):
 def _draw(random: ImageRandom, shape: tuple[int, int, int], parameters: Elastic) -> Draws:
     draws = {}
     if parameters.amount:
-        draws["steps"] = random.uniform("elastic", 2, shape[1], shape[2], low=-1.0, high=1.0)  # right, down
+        numbers = random.integers16("elastic", 2, shape[1], shape[2])
+        draws["steps"] = (2 * numbers - 65535).float() / 65536  # to the right, down: -1..1
     if parameters.jitter:
         draws["corners"] = random.uniform("affine", 3, 2, low=-1.0, high=1.0)
     return draws
@@ -95,17 +97,21 @@ def sample(images: Tensor, rows: Tensor, columns: Tensor, *, repeat_edge: bool =
     (row, down), (column, right) = (
         _split(places, size, repeat_edge) for places, size in ((rows, images.shape[2]), (columns, images.shape[3]))
     )
-    padded = torch.nn.functional.pad(images.float(), (1, 1, 1, 1), mode="replicate").int()
-    # a pixel and its three neighbours to the lower right in one number, so that one look-up finds all
+    padded = pad(images.float(), (1, 1, 1, 1), mode="replicate").to(torch.uint8)
     upper, lower = padded[:, :, :-1], padded[:, :, 1:]
-    four = upper[..., :-1] | upper[..., 1:] << 8 | lower[..., :-1] << 16 | lower[..., 1:] << 24
-    places = (row.long() + 1) * four.shape[3] + (column.long() + 1)
-    found = four.flatten(2).gather(2, places.flatten(1)[:, None].expand(-1, images.shape[1], -1)).view(images.shape)
-    a, b, c, d = (found >> shift & 255 for shift in (0, 8, 16, 24))
-    down, right = down[:, None], right[:, None]
-    top, bottom = a * PIXEL + (b - a) * right, c * PIXEL + (d - c) * right
-    summed = top * PIXEL + (bottom - top) * down
-    return ((summed if truncate else summed + 2 ** (2 * FRACTION - 1)) >> 2 * FRACTION).to(torch.uint8)
+    # a pixel and its three neighbours to the lower right are one number, so that one look-up finds all
+    four = torch.stack([upper[..., :-1], upper[..., 1:], lower[..., :-1], lower[..., 1:]], -1).view(torch.int32)
+    places = (row + 1) * four.shape[3] + (column + 1)
+    places = places.long().flatten(1)[:, None].expand(-1, images.shape[1], -1)
+    found = four.flatten(2).gather(2, places).view(images.shape)
+    sums: Tensor = (found & 255) * ((PIXEL - down) * (PIXEL - right))[:, None]
+    for weight in ((PIXEL - down) * right, down * (PIXEL - right), down * right):
+        found = found >> 8
+        sums.addcmul_(found & 255, weight[:, None])
+    if not truncate:
+        sums += 2 ** (2 * FRACTION - 1)
+    sums >>= 2 * FRACTION
+    return sums.to(torch.uint8)
 
 
 def _split(places: Tensor, size: int, repeat_edge: bool) -> tuple[Tensor, Tensor]:

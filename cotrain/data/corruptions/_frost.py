@@ -24,7 +24,7 @@ class Frost(NamedTuple):
 
     Args:
         image, ice: Weights of the image and of the frost, multiples of 0.05.
-        reduction: Every so manieth pixel of a texture is taken, so that crystals suit small images: 1, 3 or 5.
+        reduction: 1, 3 or 5: each, every third or every fifth pixel of a texture, so that crystals suit small images.
     """
 
     image: float

@@ -61,7 +61,9 @@ def frost_files(folder: Path | str, shape: tuple[int, int], reduction: int) -> t
         DataError: Files are missing or hold no picture.
     """
     paths = _paths(Path(folder))
-    return tuple(_resized(path, shape, reduction) for path in (paths if reduction == 1 else paths[:5]))
+    return tuple(
+        _resized(path, path.stat().st_mtime_ns, shape, reduction) for path in (paths if reduction == 1 else paths[:5])
+    )
 
 
 def _paths(folder: Path) -> list[Path]:
@@ -74,8 +76,9 @@ def _paths(folder: Path) -> list[Path]:
     return [folder / name for name in FILES]
 
 
-@functools.lru_cache(maxsize=64)
-def _resized(path: Path, shape: tuple[int, int], reduction: int) -> torch.Tensor:
+@functools.lru_cache(maxsize=24)
+def _resized(path: Path, changed: int, shape: tuple[int, int], reduction: int) -> torch.Tensor:  # noqa: ARG001
+    """One picture; when its file was changed is given so that a new one is read."""
     picture = _read(path)
     rows, columns = picture.shape[:2]
     cover = max(shape[0] / rows, shape[1] / columns)
@@ -88,9 +91,9 @@ def _resized(path: Path, shape: tuple[int, int], reduction: int) -> torch.Tensor
         along = [_linear(size, round(size * factor), 1 / factor) for size in (rows, columns)]
     numbers = picture.astype(np.int64)
     places, weights = along[1]
-    wide = sum(numbers[:, places[:, k]] * weights[:, k, None] for k in range(places.shape[1]))
+    wide = np.sum([numbers[:, places[:, k]] * weights[:, k, None] for k in range(places.shape[1])], 0)
     places, weights = along[0]
-    sums = sum(wide[places[:, k]] * weights[:, k, None, None] for k in range(places.shape[1]))
+    sums = np.sum([wide[places[:, k]] * weights[:, k, None, None] for k in range(places.shape[1])], 0)
     found = ((sums + ONE**2 // 2) // ONE**2).clip(0, 255).astype(np.uint8)
     return torch.from_numpy(np.ascontiguousarray(found.transpose(2, 0, 1)))
 

@@ -17,6 +17,8 @@ JITTER = 4  # directions that a branch's angle is off at most
 ARM_JITTER = 12  # the same of the arms of a nucleus
 LATEST = 60  # step at which the last nucleus begins
 
+TRIG = (math.sin, math.cos)
+
 Ints = np.ndarray
 
 
@@ -117,11 +119,9 @@ def grow(habit: Habit, pool: Ints) -> tuple[Ints, Ints]:
     return thickness.reshape(SIZE, SIZE), directions.reshape(SIZE, SIZE)
 
 
-TRIG = (math.sin, math.cos)
-
-
 def _cell(tips: _Tips) -> Ints:
-    return (tips.y // FINE) * SIZE + tips.x // FINE
+    cell: Ints = (tips.y // FINE) * SIZE + tips.x // FINE
+    return cell
 
 
 def _nuclei(habit: Habit, numbers: _Numbers) -> _Tips:

@@ -75,7 +75,8 @@ def _lit(thickness: Ints, directions: Ints, kind: Kind) -> Ints:
     far = _spread(_spread(ice, 20), 20)
     height = _spread(thickness * 16, 1)
     slope = height - np.roll(height, (2, 2), (0, 1))
-    return 3 * ice // 2 + 4 * soft + kind.glow * near // 2 + 2 * far + 3 * slope
+    light: Ints = 3 * ice // 2 + 4 * soft + kind.glow * near // 2 + 2 * far + 3 * slope
+    return light
 
 
 def _spread(values: Ints, reach: int) -> Ints:

@@ -32,30 +32,35 @@ def source_pixels(steps: Tensor, reach: int) -> Tensor:
     The loop visits pixels from the lower right to the upper left, and each takes the value that its neighbour has at
     that moment: the neighbour's own source if the loop has passed it, else what it held before the round. (The
     reference means to swap, but assigns views of an array, so that the second half of the swap copies a pixel to
-    itself.) The chains of references are followed all at once, each look-up doubling their length.
+    itself.) All chains of references are followed at once; as they are shortened on the way, their lengths double.
 
     Args:
-        steps: Down and right to the neighbour, int64 (images, rounds, 2, height, width), from -reach to reach - 1.
+        steps: Down and right to the neighbour, whole numbers (images, rounds, 2, height, width), from -reach to
+            reach - 1.
         reach: Pixels nearer than this to an edge stay.
 
     Returns:
         Index into the flattened image, int64 (images, height * width).
     """
     count, _, _, height, width = steps.shape
-    pixels = height * width
-    place = torch.arange(pixels, device=steps.device).view(height, width)
-    rows, columns = place // width, place % width
+    pixels = torch.arange(count * height * width, device=steps.device).view(count, height, width)
+    rows = torch.arange(height, device=steps.device)[:, None]
+    columns = torch.arange(width, device=steps.device)
     loops = (rows > reach) & (rows <= height - reach) & (columns > reach) & (columns <= width - reach)
-    result = place.view(1, pixels).expand(count, pixels)
+    result = pixels.flatten()
     for down, right in ((one[:, 0], one[:, 1]) for one in steps.unbind(1)):
-        neighbour = torch.where(loops, place + down * width + right, place)
-        # an earlier pixel's new value stands in the second half of a table whose first half is the round's start
-        passed = loops.flatten()[neighbour] & (neighbour > place)
-        pointers = torch.where(passed, neighbour + pixels, neighbour).view(count, pixels)
-        while bool((pointers >= pixels).any()):
-            pointers = torch.cat([place.view(1, pixels).expand(count, pixels), pointers], 1).gather(1, pointers)
-        result = result.gather(1, pointers)
-    return result
+        way = (down * width + right) * loops
+        neighbour = (pixels + way).flatten()
+        # a pixel that the loop has passed: its new value, numbered after all that were there before the round
+        passed = (way > 0).flatten() & loops.expand(count, -1, -1).flatten()[neighbour]
+        pointers = neighbour + passed * len(result)
+        unsettled = passed.nonzero()[:, 0]
+        while len(unsettled):
+            shorter = pointers[pointers[unsettled] - len(result)]
+            pointers[unsettled] = shorter
+            unsettled = unsettled[shorter >= len(result)]
+        result = result[pointers]
+    return result.view(count, -1) - pixels.flatten(1)[:, :1]
 
 
 glass_blur = Corruption(_apply, _draw)  # parameters: the blur's sigma in pixels, reach in pixels, rounds

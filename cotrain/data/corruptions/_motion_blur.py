@@ -67,7 +67,7 @@ def _steps(angle: float, count: int) -> list[Step]:
 def _by_shifts(layers: Tensor, weights: tuple[int, ...], lines: list[list[Step]]) -> Tensor:
     """One image after the other, small enough for the processor's cache."""
     height, width = layers.shape[2:]
-    blurred = torch.empty(layers.shape, dtype=layers.dtype)
+    blurred = torch.empty_like(layers)
     for layer, line, out in zip(layers.permute(0, 2, 3, 1).contiguous().numpy(), lines, blurred.numpy(), strict=True):
         taps: dict[Step, int] = {}
         for (down, right), weight in zip(line, weights, strict=True):

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 import torch
-from scipy.stats import poisson
+from scipy.special import pdtr
 from torch import Tensor
 
 from cotrain.data.corruptions._corruption import Corruption, Draws
@@ -61,13 +61,10 @@ def _poisson_bytes(photons: float, device: torch.device) -> Tensor:
     A Poisson number whose mean is the pixel's share of `photons` is one of 65,536 equally likely quantiles.
     """
     table = np.empty((256, LEVELS), dtype=np.uint8)
-    most = int(poisson.isf(0.25 / LEVELS, photons)) + 1
-    counts = np.arange(most + 1)
+    counts = np.arange(round(photons + 10 * photons**0.5 + 10))  # none of more is likely enough to be drawn
     found = (np.clip(counts / photons, 0, 1) * 255).astype(np.uint8)
     for byte in range(256):
         # half-way quantiles; a rounded distribution, so that the last bit of a special function decides nothing
-        below = np.ceil(np.round(poisson.cdf(counts, byte / 255 * photons) * LEVELS - 0.5, 6)).astype(np.int64)
-        times = np.diff(np.clip(below, 0, LEVELS), prepend=0)
-        times[-1] += LEVELS - times.sum()
-        table[byte] = np.repeat(found, times)
+        below = np.ceil(np.round(pdtr(counts, byte / 255 * photons) * LEVELS - 0.5, 6)).astype(np.int64)
+        table[byte] = np.repeat(found, np.diff(below, prepend=0))
     return torch.from_numpy(table.ravel()).to(device)

@@ -28,5 +28,5 @@ def luminance(pixels: Tensor) -> Tensor:
 
 
 def divided(values: Tensor, divisor: float) -> Tensor:
-    """Quotients that are rounded once, on every device: by a plain number, a GPU multiplies with a rounded reciprocal."""
+    """Quotients that are rounded once, on every device: for a plain number, a GPU multiplies with its reciprocal."""
     return values / torch.tensor(divisor, dtype=values.dtype, device=values.device)

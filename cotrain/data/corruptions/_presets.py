@@ -1,8 +1,9 @@
 """How strong each corruption is at severities 1 to 5: three published tables, for three sizes of images.
 
-The numbers are those of Hendrycks & Dietterich (2019, ICLR), from https://github.com/hendrycks/robustness: its programs
-`make_imagenet_c.py`, with the changes of `imagecorruptions` (Michaelis et al. 2019) that let it take images of any size,
-`make_tinyimagenet_c.py` and `make_cifar_c.py`. Both are under the Apache License 2.0 (docs/corruptions.md).
+The numbers are those of Hendrycks & Dietterich (2019, ICLR), from https://github.com/hendrycks/robustness: of its
+`make_imagenet_c.py` with the changes of `imagecorruptions` (Michaelis et al. 2019) that let it take images of any
+size, of `make_tinyimagenet_c.py` and of `make_cifar_c.py`. Both are under the Apache License 2.0
+(docs/corruptions.md).
 """
 
 from __future__ import annotations

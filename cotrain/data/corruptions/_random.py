@@ -57,7 +57,7 @@ class ImageRandom:
         count = torch.Size(shape).numel()
         bits = self.bits(use, -(-count // 2))
         parts = torch.stack([bits, bits >> 32], -1) & 0xFFFFFF
-        unit = parts.reshape(len(self), -1)[:, :count].reshape(len(self), *shape).float() / 2**24
+        unit = parts.flatten(1)[:, :count].reshape(len(self), *shape).float() / 2**24
         return unit * (high - low) + low
 
     def integers(self, use: str, *shape: int, low: int, high: int) -> Tensor:
@@ -66,7 +66,7 @@ class ImageRandom:
         bits = self.bits(use, -(-count // 2))
         parts = torch.stack([bits, bits >> 32], -1) & 0xFFFFFFFF
         scaled = (parts * (high - low)) >> 32
-        return scaled.reshape(len(self), -1)[:, :count].reshape(len(self), *shape) + low
+        return scaled.flatten(1)[:, :count].reshape(len(self), *shape) + low
 
 
 def _signed(value: int) -> int:
@@ -75,7 +75,7 @@ def _signed(value: int) -> int:
 
 
 def _mix_(z: Tensor) -> Tensor:
-    """The finaliser of SplitMix64, in place. torch shifts int64 arithmetically, so the sign's copies are masked away."""
+    """The finaliser of SplitMix64, in place. torch shifts int64 with its sign, whose copies are masked away."""
     shifted = torch.empty_like(z)
     for places, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
         torch.bitwise_right_shift(z, places, out=shifted)
@@ -88,4 +88,5 @@ def _mix_(z: Tensor) -> Tensor:
 @functools.lru_cache
 def _normal_quantiles(device: torch.device) -> Tensor:
     middle = (torch.arange(65536, dtype=torch.float64) + 0.5) / 65536
-    return torch.special.ndtri(middle).float().to(device)
+    quantiles: Tensor = torch.special.ndtri(middle)
+    return quantiles.float().to(device)

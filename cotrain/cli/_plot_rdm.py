@@ -79,7 +79,7 @@ def rdm(options: argparse.Namespace) -> int:
     title = f"{drawn.layer} and {drawn.target}: {_how(drawn)}"
     print(f"{title}\n")
     print(as_columns(_shown(table)))
-    for note in _notes(drawn.scores):
+    for note in _notes(drawn.scores, config.over):
         print(note)
     figure = rdm_difference_figure(
         drawn.target_rdm, drawn.model_rdm, names=(drawn.target, drawn.layer), categories=drawn.categories,
@@ -113,16 +113,17 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     return shown[known].rename_axis(index=None)
 
 
-def _notes(scores: tuple[RsaScore, ...]) -> list[str]:
+def _notes(scores: tuple[RsaScore, ...], over: str) -> list[str]:
     """What must be known beside the numbers."""
     first = scores[0]
     notes = []
     if first.low == first.low:
-        notes.append("\nlow, high: 95 %, bootstrap over stimuli.")
+        drawn = "stimuli and subjects" if over == "both" and first.subjects > 1 else "stimuli"
+        notes.append(f"\nlow, high: 95 %, bootstrap over {drawn}.")
     if first.ceiling_of == "subjects":
         notes.append(f"ceiling: what the best model reaches, of {first.subjects} subjects; similarity is their mean.")
     elif first.ceiling_of == "repeats":
         notes.append("ceiling: half of the repeats with the other half; all of them, by Spearman and Brown.")
     else:
-        notes.append("No noise ceiling: the target has neither several subjects nor repeats.")
+        notes.append("No noise ceiling: neither subjects nor repeats of the target tell one by this comparison.")
     return notes

@@ -119,4 +119,5 @@ def _labels(held: Mapping[str, NDArray[Any]], config: StimulusFileConfig, images
             f"{where}: with {config.label_names!r} of shape {names.shape}, labels must be whole numbers that count in "
             f"it from 0; found {array.dtype}: {array[:5].tolist()} ..."
         )
-    return names.astype(np.str_)[array]
+    found: NDArray[np.str_] = names.astype(np.str_)[array]
+    return found

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from cotrain.config import Config, canonical
 from cotrain.data import Data
-from cotrain.errors import CotrainError, DataError
+from cotrain.errors import CotrainError, DatabaseError, DataError
 from cotrain.resolve import build, read_config
 from cotrain.settings import home_folder
 from cotrain.tables._frames import frame as rows_of
@@ -33,6 +33,9 @@ from cotrain.training import RunFolder, load, looking_beside
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
+
+    from cotrain.models import MultiTaskModel
 
 log = logging.getLogger(__name__)
 
@@ -137,11 +140,8 @@ def computed(key: dict[str, Any], config: Config, fingerprint: str, home: str) -
     import torch
 
     started = time.monotonic()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = {"run_key": key["run_key"]}
-    with tempfile.TemporaryDirectory(prefix="cotrain-") as folder:
-        restore(run, RunFolder(Path(folder)))
-        model = load(folder).model.to(device)
+    model, device = _model(run)
     data = _data(run, fingerprint, home)
     table = table_of(config.kind)
     more: dict[str, Any] = {}
@@ -156,6 +156,34 @@ def computed(key: dict[str, Any], config: Config, fingerprint: str, home: str) -
         f"{table.prefix}_device": torch.cuda.get_device_name()[:128] if device.type == "cuda" else "cpu",
         **table.facts(config),
     }
+
+
+def restored(run: dict[str, str], *, home: Path | None = None) -> tuple[MultiTaskModel, Data, torch.device]:
+    """The model of a finished run, the data that it was trained on, and where the model is: the GPU if there is one.
+
+    Args:
+        run: Its primary key.
+        home: Whose `runs` hold what data need; default: the setting.
+
+    Raises:
+        DatabaseError: The run is not finished.
+        DataError: Its data are not here, or are others.
+    """
+    rows = (TrainedModel() & run).to_dicts()
+    if not rows:
+        raise DatabaseError(f"The run {run['run_key'][:8]} is not finished. `cotrain ls` says how far it is.")
+    data = _data(run, rows[0]["data_info"]["fingerprint"], str((home or home_folder()).resolve()))
+    model, device = _model(run)
+    return model, data, device
+
+
+def _model(run: dict[str, str]) -> tuple[MultiTaskModel, torch.device]:
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with tempfile.TemporaryDirectory(prefix="cotrain-") as folder:
+        restore(run, RunFolder(Path(folder)))
+        return load(folder).model.to(device), device
 
 
 @contextlib.contextmanager

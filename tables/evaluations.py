@@ -2,114 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from cotrain.config import Config
 from cotrain.errors import DatabaseError, did_you_mean
-from cotrain.resolve import read_config
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
+from cotrain.tables.evaluation import Evaluation, EvaluationTable, table_definition
+from cotrain.tables.layer_evaluations import LinearSvmScores, Rsa, SitScores
 from cotrain.tables.runs import TrainedModel
 
-
-@schema
-class Evaluation(dj.Manual):
-    """Configs of evaluations."""
-
-    definition = """
-    # An evaluation with its config
-    evaluation_key : varchar(32)        # Config.key()
-    ---
-    evaluation_kind : varchar(128)      # public dotted name of the function
-    evaluation_config : json            # every field, defaults spelt out
-    evaluation_ts = CURRENT_TIMESTAMP : datetime
-    """
-
-    @classmethod
-    def add(cls, config: Config) -> dict[str, str]:
-        """Store a config unless it is there; its primary key."""
-        key = {"evaluation_key": config.key()}
-        if not (cls() & key):
-            row = {**key, "evaluation_kind": config.kind, "evaluation_config": config.record()}
-            cls.insert1(row, skip_duplicates=True)
-        return key
-
-    @classmethod
-    def load(cls, key: dict[str, Any]) -> Config:
-        """The config of a row, also of one that an older release wrote."""
-        return read_config((cls() & key).fetch1("evaluation_config"), stored=True)
-
-
-def _definition(prefix: str, what: str, counted: str, *columns: str) -> str:
-    """Of an evaluation's table. Its own columns are called unlike those of other tables, so that all can be joined."""
-    lines = (
-        f"# {what}",
-        "-> TrainedModel",
-        "-> Evaluation",
-        "---",
-        f"{prefix}_count : int32     # {counted}",
-        f"{prefix}_seconds : float64 # (s) wall time",
-        f"{prefix}_device : varchar(128) # cpu, or the GPU's name",
-        *columns,
-    )
-    return "\n".join(lines) + "\n"
-
-
-class _EvaluationTable(dj.Computed):
-    """What the tables share: each row of the part is one object of the list that the function returns.
-
-    `kinds` are public names of functions, `rows` is the name of the part, `shown` the columns that people are shown
-    the medians of, within each group of the columns `within`. The table's own columns begin with `prefix`.
-    """
-
-    kinds: ClassVar[tuple[str, ...]] = ()
-    prefix: ClassVar[str] = ""
-    rows: ClassVar[str] = ""
-    within: ClassVar[tuple[str, ...]] = ()
-    shown: ClassVar[tuple[str, ...]] = ()
-
-    @property
-    def key_source(self) -> Any:
-        """Finished runs, each with the configs of these kinds."""
-        configs = Evaluation() & [{"evaluation_kind": kind} for kind in self.kinds]
-        return TrainedModel().proj() * configs.proj()
-
-    @classmethod
-    def part(cls) -> Any:
-        """The table of its rows."""
-        return getattr(cls, cls.rows)
-
-    @classmethod
-    def facts(cls, config: Config) -> dict[str, Any]:  # noqa: ARG003
-        """What the table's own columns hold beside count, seconds and device."""
-        return {}
-
-    @classmethod
-    def steps(cls, config: Config) -> int | None:  # noqa: ARG003
-        """How many conditions an evaluation goes through that can be interrupted after each; None: it is all one."""
-        return None
-
-    # Three parts: no transaction is open while it computes.
-    def make_fetch(self, key: dict[str, Any], *, home: str) -> tuple[dict[str, Any], str, str]:
-        """What is to be computed. Called again before the insert: it must then be the same."""
-        info = (TrainedModel() & key).fetch1("data_info")
-        return Evaluation.load(key).record(), info["fingerprint"], home
-
-    def make_compute(self, key: dict[str, Any], config: dict[str, Any], fingerprint: str, home: str) -> tuple[Any]:
-        """Load model and data, and call the function."""
-        from cotrain.tables.evaluate import computed
-
-        return (computed(key, read_config(config, stored=True), fingerprint, home),)
-
-    def make_insert(self, key: dict[str, Any], result: dict[str, Any]) -> None:
-        """Store what came of it."""
-        rows = result.pop("rows")
-        self.insert1({**key, **result})
-        self.part().insert({**key, **row} for row in rows)
+__all__ = [
+    "TABLES",
+    "Evaluation",
+    "LinearSvmScores",
+    "NeuronScores",
+    "NoiseAccuracy",
+    "NoiseMixture",
+    "Robustness",
+    "Rsa",
+    "SitScores",
+    "TrainedModel",
+    "table_of",
+]
 
 
 @schema
-class NeuronScores(_EvaluationTable):
+class NeuronScores(EvaluationTable):
     """How well each neuron is predicted on the test split."""
 
     kinds = ("cotrain.evaluations.neuron_scores",)
@@ -117,7 +35,7 @@ class NeuronScores(_EvaluationTable):
     rows = "Neuron"
     within = ("task", "session")
     shown = ("correlation", "reliability", "explained")
-    definition = _definition(
+    definition = table_definition(
         prefix, "Scores of single neurons of a run, on the test split", "of all neural tasks and sessions"
     )
 
@@ -140,7 +58,7 @@ class NeuronScores(_EvaluationTable):
 
 
 @schema
-class NoiseAccuracy(_EvaluationTable):
+class NoiseAccuracy(EvaluationTable):
     """How classification holds on noisy test images."""
 
     kinds = ("cotrain.evaluations.noise_accuracy",)
@@ -148,7 +66,7 @@ class NoiseAccuracy(_EvaluationTable):
     rows = "Level"
     within = ("task", "std")
     shown = ("accuracy", "top5")
-    definition = _definition(
+    definition = table_definition(
         prefix,
         "Accuracy of a run on test images with Gaussian noise",
         "of levels, of all classification tasks together",
@@ -170,7 +88,7 @@ class NoiseAccuracy(_EvaluationTable):
 
 
 @schema
-class NoiseMixture(_EvaluationTable):
+class NoiseMixture(EvaluationTable):
     """How classification holds on clean images and on a mixture of noise levels."""
 
     kinds = ("cotrain.evaluations.noise_mixture",)
@@ -178,7 +96,7 @@ class NoiseMixture(_EvaluationTable):
     rows = "Score"
     within = ("task", "split", "shown", "metric")
     shown = ("value",)
-    definition = _definition(
+    definition = table_definition(
         prefix,
         "Scores of a run on clean images and on a mixture of Gaussian noise",
         "of scores, of all classification tasks together",
@@ -206,14 +124,14 @@ class NoiseMixture(_EvaluationTable):
 
 
 @schema
-class Robustness(_EvaluationTable):
+class Robustness(EvaluationTable):
     """How all tasks hold when images are corrupted, on the fly or in published files."""
 
     FILES = "cotrain.evaluations.corrupted_folders"
     kinds = ("cotrain.evaluations.corruptions", FILES)
     prefix = "robustness"
     rows = "Score"
-    definition = _definition(
+    definition = table_definition(
         prefix,
         "Scores of a run under corruptions of images, and on clean ones",
         "of scores, of all tasks, conditions and metrics",
@@ -264,12 +182,14 @@ class Robustness(_EvaluationTable):
         """
 
 
-TABLES: dict[str, type[_EvaluationTable]] = {
-    kind: table for table in (NeuronScores, NoiseAccuracy, NoiseMixture, Robustness) for kind in table.kinds
+TABLES: dict[str, type[EvaluationTable]] = {
+    kind: table
+    for table in (NeuronScores, NoiseAccuracy, NoiseMixture, Robustness, Rsa, SitScores, LinearSvmScores)
+    for kind in table.kinds
 }
 
 
-def table_of(kind: str) -> type[_EvaluationTable]:
+def table_of(kind: str) -> type[EvaluationTable]:
     """The table that holds what an evaluation of this kind computes.
 
     Raises:

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 ROOM = "cotrain.evaluations"
 ROBUSTNESS = ("corruptions", "corrupted_folders")
-SUITES = (*ROBUSTNESS, "neuron_scores", "noise_accuracy", "noise_mixture")
+SUITES = (
+    *ROBUSTNESS,
+    "linear_svm_scores",
+    "neuron_scores",
+    "noise_accuracy",
+    "noise_mixture",
+    "rsa",
+    "sit_scores",
+)
 
 
 def add_commands(commands: Commands) -> None:
@@ -31,6 +39,7 @@ def add_commands(commands: Commands) -> None:
         "--suite corruptions --recipe hvm_v4 --baseline baseline",
         "a2493a00 co-trained --suite corrupted_folders --config tiny_imagenet_c.yaml",
         "--suite neuron_scores",
+        "--suite rsa --recipe digits_v1 --config rsa.yaml",
     )
     added.add_argument(
         "runs", nargs="*", metavar="RUN", help="key (or its beginning), or label (its runs of all seeds); default: all"
@@ -46,7 +55,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    config = _config(options.suite, options.config)
+    config = read_suite(options.suite, options.config)
     of_robustness = config.kind.removeprefix(f"{ROOM}.") in ROBUSTNESS
     if options.baseline is not None and not of_robustness:
         raise ConfigError(
@@ -97,7 +106,12 @@ def _medians(rows: pd.DataFrame, table: Any) -> str:
     return as_text(medians.reset_index())
 
 
-def _config(suite: str, file: Path | None) -> Config:
+def read_suite(suite: str, file: Path | None) -> Config:
+    """The config of a suite, with the fields that a YAML file holds.
+
+    Raises:
+        ConfigError: There is no such suite, or the file cannot be read or does not fit it.
+    """
     name = suite if "." in suite else f"{ROOM}.{suite}"
     cls = config_class(name)
     if file is None:

@@ -1,4 +1,4 @@
-"""Commands that draw: `plot corruptions`, `plot contact-sheet`."""
+"""Commands that draw: `plot corruptions`, `plot contact-sheet`, and `plot rdm` of a file of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cotrain.cli._commands import Commands, positive
 from cotrain.cli._connected import database
+from cotrain.cli._plot_rdm import add_rdm
 from cotrain.cli._text import as_columns
 from cotrain.errors import CotrainError
 from cotrain.settings import data_folder
@@ -29,8 +30,9 @@ DEFAULT_IMAGE = "flower.jpg"  # of scikit-learn's sample pictures
 def add_commands(commands: Commands) -> None:
     group = commands.group(
         "plot",
-        "draw what was evaluated, and what corruptions look like",
+        "draw what was evaluated, RDMs of layers, and what corruptions look like",
         "corruptions --recipe digits_v1 --baseline 'objects only' --out robustness.pdf",
+        "rdm a2493a00 --layer layer3 --target it_rdm --out rdm.pdf",
         "contact-sheet --out corruptions.png",
     )
 
@@ -73,6 +75,8 @@ def add_commands(commands: Commands) -> None:
     frost = "the benchmark's pictures of frost, from here or else from the data folder (default: our own textures)"
     added.add_argument("--frost-folder", type=Path, metavar="FOLDER", help=frost)
     _add_out(added)
+
+    add_rdm(group)
 
 
 def _add_out(added: argparse.ArgumentParser) -> None:

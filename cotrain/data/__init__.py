@@ -7,6 +7,7 @@ from cotrain.data._arrays import (
     ResponseArrayConfig,
     ResponseRdmConfig,
     arrays,
+    read_arrays,
 )
 from cotrain.data._augment import AugmentConfig, augment
 from cotrain.data._class_manifolds import ClassManifoldsConfig, class_manifolds
@@ -107,6 +108,7 @@ __all__ = [
     "prepared",
     "public_sets",
     "rdm_of_responses",
+    "read_arrays",
     "recorded",
     "select_classes",
     "select_tasks",

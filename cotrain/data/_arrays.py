@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -87,7 +87,7 @@ def arrays(config: ArraysConfig, *, seed: int) -> Data:
     """
     if not config.tasks:
         raise DataError(f"{config.path}: name at least one task.")
-    held = _read(config.path, _names(config))
+    held = read_arrays(config.path, _names(config))
     images = _images(held, config, config.images)
     labels = [held[task.labels] for task in config.tasks if isinstance(task, LabelArrayConfig)]
     for array in labels:
@@ -120,7 +120,12 @@ def arrays(config: ArraysConfig, *, seed: int) -> Data:
     return assemble(splits)
 
 
-def _read(path: str, names: list[str]) -> dict[str, NDArray[Any]]:
+def read_arrays(path: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Arrays of an NPZ file in the data folder, by name.
+
+    Raises:
+        DataError: The file or an array is missing or damaged; says which.
+    """
     place = data_folder() / path
     if not place.is_file():
         raise DataError(f"There is no data file {place}. Set COTRAIN_DATA to the folder that holds {place.name}.")
@@ -212,7 +217,7 @@ def _sessions(
         raise DataError(f"{where}: the RDM is in another file, {task.rdm_path}, so name `ids`, which name its rows.")
     if task.ids and not (task.groups or config.image_ids):
         raise DataError(f"{where}: `ids` name the rows of the RDM, so name the images' `image_ids` too, or `groups`.")
-    rdms = _read(task.rdm_path, [task.rdm, task.ids]) if task.rdm_path else held
+    rdms = read_arrays(task.rdm_path, [task.rdm, task.ids]) if task.rdm_path else held
     none: NDArray[Any] = np.empty(0, np.str_)
     names = Names(rdms.get(task.ids, none), held.get(config.image_ids, none), held.get(task.groups, none))
     matrices = _numbers(rdms[task.rdm], where)

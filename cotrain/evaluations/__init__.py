@@ -2,25 +2,44 @@
 
 from cotrain.evaluations._corrupted_folders import CorruptedFoldersConfig, corrupted_folders
 from cotrain.evaluations._corruptions import CorruptionsConfig, corruptions
+from cotrain.evaluations._linear_svm_scores import LayerSvm, LinearSvmScoresConfig, linear_svm_scores
 from cotrain.evaluations._neuron_scores import NeuronScore, NeuronScoresConfig, neuron_scores
 from cotrain.evaluations._noise_accuracy import NoiseAccuracy, NoiseAccuracyConfig, noise_accuracy
 from cotrain.evaluations._noise_mixture import NoiseMixture, NoiseMixtureConfig, noise_mixture
+from cotrain.evaluations._recording_noise import RecordingNoiseConfig
 from cotrain.evaluations._robustness import RobustnessScore, conditions_of
+from cotrain.evaluations._rsa import RsaConfig, RsaScore, rsa
+from cotrain.evaluations._rsa_pictures import RsaPicture, rsa_picture
+from cotrain.evaluations._sit_scores import LayerSit, SitScoresConfig, sit_scores
+from cotrain.evaluations._stimulus_file import StimulusFileConfig
 
 __all__ = [
     "CorruptedFoldersConfig",
     "CorruptionsConfig",
+    "LayerSit",
+    "LayerSvm",
+    "LinearSvmScoresConfig",
     "NeuronScore",
     "NeuronScoresConfig",
     "NoiseAccuracy",
     "NoiseAccuracyConfig",
     "NoiseMixture",
     "NoiseMixtureConfig",
+    "RecordingNoiseConfig",
     "RobustnessScore",
+    "RsaConfig",
+    "RsaPicture",
+    "RsaScore",
+    "SitScoresConfig",
+    "StimulusFileConfig",
     "conditions_of",
     "corrupted_folders",
     "corruptions",
+    "linear_svm_scores",
     "neuron_scores",
     "noise_accuracy",
     "noise_mixture",
+    "rsa",
+    "rsa_picture",
+    "sit_scores",
 ]

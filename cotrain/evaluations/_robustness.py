@@ -35,10 +35,10 @@ def _known(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in known:
             raise ValueError(f"there is no corruption {name!r}.{did_you_mean(name, known)}")
-    return _each_once(names)
+    return each_once(names)
 
 
-def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise ValueError("each is named once")
     return values
@@ -46,7 +46,7 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 Names = Annotated[tuple[str, ...], MinLen(1), AfterValidator(_known)]
 Severity = Literal[1, 2, 3, 4, 5]
-Severities = Annotated[tuple[Severity, ...], MinLen(1), AfterValidator(_each_once)]
+Severities = Annotated[tuple[Severity, ...], MinLen(1), AfterValidator(each_once)]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from cotrain.cli import main
 from cotrain.errors import DatabaseError
 from cotrain.tables import configs, upgrade, version
 from cotrain.tables.connect import connect
-from cotrain.tables.evaluations import NoiseAccuracy, NoiseMixture, Robustness
+from cotrain.tables.evaluations import LinearSvmScores, NoiseAccuracy, NoiseMixture, Robustness, Rsa, SitScores
 from cotrain.tables.runs import Attempt, EpochScore, Provenance, RecipeRun, Run, TrainedModel
 from cotrain.tables.tags import Note, Tag
 from cotrain.tables.version import SCHEMA_VERSION, SchemaVersion
@@ -111,11 +111,12 @@ def test_an_older_schema_is_refused_and_upgraded(fresh, lab, capsys):
     assert capsys.readouterr().out == "Nothing is missing.\n"
 
 
-def test_version_1_gets_the_tables_of_robustness(fresh, capsys):
+def test_version_1_gets_the_tables_of_robustness_and_of_layers(fresh, capsys):
     """Also the column of `NoiseAccuracy.Level` that came with them; what it holds already stays."""
     wanted = layout()
-    for table in (Robustness, NoiseMixture):
-        for held in (table.Score(), table(), table.jobs):
+    brought = (Robustness, NoiseMixture, Rsa, SitScores, LinearSvmScores)
+    for table in brought:
+        for held in (table.part()(), table(), table.jobs):
             held.drop_quick()
     drop_column(NoiseAccuracy.Level, "top5")
     query(f"DELETE FROM {SchemaVersion.full_table_name}")
@@ -126,13 +127,13 @@ def test_version_1_gets_the_tables_of_robustness(fresh, capsys):
     told = capsys.readouterr().out
     for line in (
         "column top5 : float64 of NoiseAccuracy.Level",
-        *(f"{what} {name}" for name in ("NoiseMixture", "Robustness") for what in ("queue of table", "table")),
-        *(f"table {name}.Score" for name in ("NoiseMixture", "Robustness")),
+        *(f"{what} {table.__name__}" for table in brought for what in ("queue of table", "table")),
+        *(f"table {table.__name__}.{table.rows}" for table in brought),
     ):
         assert f"added {line}\n" in told
     connect()
     assert layout() == wanted
-    assert len(Robustness.jobs) == len(NoiseMixture.jobs) == 0
+    assert [len(table.jobs) for table in brought] == [0] * len(brought)
 
 
 def test_tables_that_were_half_made(fresh, capsys):

@@ -1,0 +1,161 @@
+"""How well classes can be read out of a run's layers by a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cotrain.analysis import linear_svm_score
+from cotrain.config import Config, NotIdentity
+from cotrain.data import Data, Images
+from cotrain.errors import DataError
+from cotrain.evaluations._layer_features import Layers, Reduce, layer_features, task_shown
+from cotrain.evaluations._recording_noise import RecordingNoiseConfig, recording_noise
+from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli
+from cotrain.models import MultiTaskModel
+
+
+class LinearSvmScoresConfig(Config):
+    """Accuracy of linear support vector machines on features of layers, trained and tested with held-out images."""
+
+    kind: ClassVar[str] = "cotrain.evaluations.linear_svm_scores"
+    layers: Layers = ("blocks",)  # of the backbone, as of `cotrain.analysis.extract`
+    variant: Literal["nested", "published", "grid_search"] = "nested"
+    """nested: each image is tested once, C is chosen within the training images; published, grid_search: as in the
+    tables of neural finetuning, see `cotrain.analysis.linear_svm_score`."""
+    splits: Annotated[int, Ge(1)] | None = None  # none: 10, of "nested" 5 folds
+    subsets: Annotated[int, Ge(1)] = 10  # of features, of "published"
+    subset_features: Annotated[int, Ge(1)] | None = 168  # in each; none: all features, once
+    tasks: tuple[str, ...] = ()  # classifications, by name; none: all
+    split: Literal["validation", "test"] = "test"  # whose images, both to train and to test the machines
+    of_class: Annotated[int, Ge(2)] | None = 40  # the first so many images of each class; none: all
+    files: tuple[StimulusFileConfig, ...] = ()  # with labels; with responses too, where there is noise
+    noise: RecordingNoiseConfig | None = None  # of files: given to features, in the units of their responses
+    shown_as: str = ""  # of files: the model's task whose image size and normalisation are used; "": its first
+    reduce: Reduce = "average_pool"  # what is kept of each layer's features; "": all, which may take very long
+    seed: Annotated[int, Ge(0)] = 0  # of splits, subsets, noise and projections: the same for all runs
+    batch_size: Annotated[int, Ge(1), NotIdentity()] = 64  # images at once
+
+
+@dataclass(frozen=True)
+class LayerSvm:
+    """Accuracy of a linear readout of a layer; NaN where it is undefined.
+
+    Args:
+        target: A classification, or a file's name.
+        session: "" of tasks without any, and of files.
+        layer_place: Of the layer, in the order of a pass, from 0.
+        layer: Its name.
+        svm: Accuracy, 0 to 1.
+        svm_spread: Standard deviation over splits, which share images: no standard error.
+        svm_low, svm_high: Interval of 95 % over images, of "nested"; NaN of the others.
+        chance: Of the most frequent class.
+        objects, images: How many classes, and images of all.
+        unfinished: Share of fits that had not converged when their rounds were over.
+    """
+
+    target: str
+    session: str
+    layer_place: int
+    layer: str
+    svm: float
+    svm_spread: float
+    svm_low: float
+    svm_high: float
+    chance: float
+    objects: int
+    images: int
+    unfinished: float
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    name: str
+    session: str
+    images: Images
+    shown_as: str
+    labels: NDArray[np.generic]
+    responses: Tensor | None = None
+
+
+def linear_svm_scores(
+    model: MultiTaskModel,
+    data: Data,
+    config: LinearSvmScoresConfig,
+    *,
+    device: torch.device,  # noqa: ARG001 features are computed where the model is
+    seed: int = 0,  # noqa: ARG001 what is random is the same for all runs
+) -> list[LayerSvm]:
+    """Score each layer with the images of each classification and file; empty for data without any.
+
+    Args:
+        model: On `device`.
+        data: Those that it was trained on.
+        config: What is computed.
+        device: Where features are computed, in float32; machines are trained on the CPU.
+        seed: Not used.
+
+    Raises:
+        ModelError: There is no such layer.
+        DataError: A class has too few images, a layer fewer features than a subset, or a file is not as the config
+            says.
+    """
+    found = []
+    for held in _labelled(model, data, config):
+        with layer_features(
+            model, held.images, config.layers,
+            shown_as=held.shown_as, reduce=config.reduce, seed=config.seed, batch=config.batch_size,
+        ) as features:  # fmt: skip
+            for place, (layer, values) in enumerate(features):
+                score = linear_svm_score(
+                    values, held.labels, variant=config.variant, splits=config.splits, subsets=config.subsets,
+                    subset_features=config.subset_features, responses=held.responses,
+                    noise=recording_noise(config.noise), seed=config.seed,
+                )  # fmt: skip
+                found.append(
+                    LayerSvm(
+                        held.name, held.session, place, layer, score.mean, score.spread, score.low, score.high,
+                        score.chance, len(np.unique(held.labels)), len(held.labels), score.unfinished / score.fits,
+                    )
+                )  # fmt: skip
+    return found
+
+
+def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig) -> Iterator[_Labelled]:
+    names = [file.name for file in config.files]
+    if double := sorted({name for name in names if name in data.info.tasks or names.count(name) > 1}):
+        raise DataError(f"Two sets of images are called {', '.join(double)}. Give each file a name of its own.")
+    if config.noise is not None and not config.files:
+        raise DataError("noise: it is matched to the responses of files, and no file is given. Leave it out.")
+    for task, sessions in data.splits[config.split].items():
+        if data.info.tasks[task].kind != "classification" or (config.tasks and task not in config.tasks):
+            continue
+        for session, source in sessions.items() if config.noise is None else ():
+            chosen = source.subset(torch.from_numpy(_first_of_each(source.targets.cpu().numpy(), config.of_class)))
+            labels = chosen.targets.cpu().numpy()
+            yield _Labelled(task, session, chosen.images, task_shown(model, task, config.shown_as), labels)
+    for file in config.files:
+        if not file.labels or (config.noise is not None and not file.responses):
+            more = " and, for noise, `responses`" if config.noise is not None else ""
+            raise DataError(f"The file {file.name!r}: linear SVM scores need its array `labels`{more}.")
+        shown = task_shown(model, "", config.shown_as)
+        read = read_stimuli(file, data.info.tasks[shown].image_shape)
+        assert read.labels is not None
+        rows = _first_of_each(read.labels, config.of_class)
+        responses = None if config.noise is None or read.responses is None else read.responses.nanmean(1)[rows]
+        yield _Labelled(file.name, "", read.images[rows], shown, read.labels[rows], responses)
+
+
+def _first_of_each(labels: NDArray[np.generic], count: int | None) -> NDArray[np.int64]:
+    """Rows of the first so many of each label, in order."""
+    if count is None:
+        return np.arange(len(labels))
+    rows = [np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate(rows))

@@ -18,6 +18,8 @@ from cotrain.tables.evaluations import Evaluation, LinearSvmScores, Rsa, SitScor
 from cotrain.tables.runs import RecipeRun
 from cotrain.training import load
 
+pytestmark = pytest.mark.slow  # training two runs takes long on busy machines
+
 RSA = RsaConfig(draws=20)
 
 

@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cotrain.metrics._arrays import arrays_too
 from cotrain.metrics._scores import neuron_correlations
 
 
+@arrays_too
 def split_half_reliability(
     responses: Float[Tensor, "stimuli repeats neurons"], *, halvings: int = 20, seed: int = 0
 ) -> Float[Tensor, " neurons"]:
@@ -47,3 +49,28 @@ def split_half_reliability(
     # r near -1 has no such formula; there is nothing to be known of such a neuron but that it is not reliable
     corrected = torch.where(mean > -0.5, 2 * mean / (1 + mean.clamp_min(-0.5)), -1.0)
     return torch.where(enough & ~torch.isnan(mean), corrected.clamp(-1, 1), torch.nan)
+
+
+@arrays_too
+def oracle_correlation(responses: Float[Tensor, "stimuli repeats neurons"]) -> Float[Tensor, " neurons"]:
+    """Pearson correlation of each single response with the mean over the other repeats of its stimulus.
+
+    Over all responses to stimuli with two repeats or more (Walker et al. 2019, Nature Neuroscience 22, 2060: oracle
+    score). It is what a model that knew the true response would reach on single responses, less what the mean of few
+    repeats loses.
+
+    Args:
+        responses: NaN where a repeat is missing.
+
+    Returns:
+        float64; NaN for a neuron without repeats, or with constant responses.
+    """
+    trials = responses.double()
+    known = ~torch.isnan(trials)
+    # about the mean, or large levels would cancel in the sums
+    middle = torch.nan_to_num(trials.nanmean((0, 1)))
+    held = torch.where(known, trials - middle, 0)
+    count = known.sum(1, keepdim=True)
+    usable = known & (count > 1)
+    others = (held.sum(1, keepdim=True) - held) / (count - 1).clamp_min(1)
+    return neuron_correlations(others.flatten(0, 1), torch.where(usable, held, torch.nan).flatten(0, 1))

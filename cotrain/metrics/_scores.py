@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cotrain.dissimilarity import pairs, pearson, unbiased_cka
+from cotrain.metrics._arrays import arrays_too
 
 Scores = Iterator[tuple[str, float]]
 
@@ -29,6 +30,7 @@ def neural_scores(correlations: Float[Tensor, " neurons"]) -> Scores:
     yield "correlation_mean", float(known.mean()) if len(known) else float("nan")
 
 
+@arrays_too
 def neuron_correlations(
     output: Float[Tensor, "images neurons"], responses: Float[Tensor, "images neurons"]
 ) -> Float[Tensor, " neurons"]:
@@ -44,12 +46,12 @@ def neuron_correlations(
     norms = a.square().sum(0).sqrt() * b.square().sum(0).sqrt()
     r = (a * b).sum(0) / norms.clamp_min(1e-300)
     # a prediction that is constant or not a number predicts nothing; it must not be left out of a median
-    r = torch.where(_constant(output, known) | torch.isnan(r), 0.0, r)
-    return torch.where(_constant(responses, known), torch.nan, r)
+    r = torch.where(constant(output, known) | torch.isnan(r), 0.0, r)
+    return torch.where(constant(responses, known), torch.nan, r)
 
 
-def _constant(values: Tensor, known: Tensor) -> Tensor:
-    """Whether a column does not vary by more than the rounding of its numbers."""
+def constant(values: Tensor, known: Tensor) -> Tensor:
+    """(columns,): whether a column does not vary by more than the rounding of its numbers."""
     low = torch.where(known, values, torch.inf).amin(0)
     high = torch.where(known, values, -torch.inf).amax(0)
     return high - low <= 1e-6 * torch.maximum(low.abs(), high.abs())

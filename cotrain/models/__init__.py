@@ -3,6 +3,7 @@
 from cotrain.models._attention_readout import AttentionReadoutConfig, attention_readout
 from cotrain.models._backbone import tapped
 from cotrain.models._batch_norm import batch_norms, chosen_batch_norms, keeping_statistics
+from cotrain.models._channels_last import channels_last
 from cotrain.models._classifiers import ConvolutionalHeadConfig, DenseHeadConfig, convolutional_head, dense_head
 from cotrain.models._factorized_readout import FactorizedReadoutConfig, factorized_readout
 from cotrain.models._gaussian_readout import GaussianReadout, GaussianReadoutConfig, gaussian_readout
@@ -22,7 +23,7 @@ from cotrain.models._readout import Readout
 from cotrain.models._se_core import SeCoreConfig, se_core
 from cotrain.models._shared_backbone import MultiTaskModel, SharedBackboneConfig, shared_backbone
 from cotrain.models._small_cnn import SmallCnnConfig, small_cnn
-from cotrain.models._taps import resolve_tap
+from cotrain.models._taps import at_depth, block_paths, is_depth, resolve_tap
 from cotrain.models._torchvision_backbone import TorchvisionBackboneConfig, torchvision_backbone
 from cotrain.models._weights import LoadReport, load_partial
 
@@ -45,14 +46,18 @@ __all__ = [
     "SharedBackboneConfig",
     "SmallCnnConfig",
     "TorchvisionBackboneConfig",
+    "at_depth",
     "attention_readout",
     "batch_norms",
+    "block_paths",
+    "channels_last",
     "chosen_batch_norms",
     "chosen_parameters",
     "convolutional_head",
     "dense_head",
     "factorized_readout",
     "gaussian_readout",
+    "is_depth",
     "keeping_statistics",
     "linear_head",
     "load_partial",

@@ -145,6 +145,21 @@ class MultiTaskModel(nn.Module):
         except ModelError as error:
             raise _named(f"Task {task!r}", error) from None
 
+    def pass_backbone(self, images: Tensor, task: str) -> Any:
+        """What the backbone gives at its end, every layer computed: for hooks that look at many.
+
+        Args:
+            images: As in `forward`.
+            task: Whose normalisation of images and batch norm statistics are used.
+        """
+        self._check(task)
+        activate(self._norms, task)
+        with _naming(f"Task {task!r}"):
+            images = self.inputs[task](images)
+        return self.backbone(
+            images.contiguous(memory_format=torch.channels_last) if self._images_channels_last else images
+        )
+
     def compile_backbone(self, *, backend: str | Callable[..., Any] = "inductor") -> None:
         """From now on passes of training up to a task's taps are compiled, each when it is first needed.
 

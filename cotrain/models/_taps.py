@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from cotrain.errors import ModelError
 from cotrain.models._backbone import find_tap
 
 DEPTH = "depth:"
+NO_DEPTHS = "The backbone has no blocks, so it has no depths; name a module path as the tap."
 NO_BLOCKS = (nn.AdaptiveAvgPool2d, nn.Dropout, nn.Flatten, nn.Identity)
 
 
@@ -30,16 +31,41 @@ def resolve_tap(backbone: nn.Module, tap: str, image_shape: tuple[int, ...]) -> 
     Raises:
         ModelError: There is no module of that path, no such depth, or the images do not pass.
     """
-    if not tap.startswith(DEPTH):
+    if not is_depth(tap):
         find_tap(backbone, tap)
         return tap
+    depth = _depth(tap)  # a wrong one needs no pass
+    return _at(depth, blocks(backbone, image_shape))
+
+
+def is_depth(tap: str) -> bool:
+    """Whether a tap is written as a depth, right or wrong."""
+    return tap.startswith(DEPTH)
+
+
+def at_depth(tap: str, known: Sequence[str]) -> str:
+    """The block that a depth such as "depth:0.5" names, of blocks in the order of a pass; see `resolve_tap`.
+
+    Raises:
+        ModelError: It is no depth, or there are no blocks.
+    """
+    depth = _depth(tap)
+    if not known:
+        raise ModelError(NO_DEPTHS)
+    return _at(depth, known)
+
+
+def _depth(tap: str) -> float:
     try:
         depth = float(tap.removeprefix(DEPTH))
     except ValueError:
         depth = math.nan
     if not 0 <= depth <= 1:
         raise ModelError(f"A depth is written as 'depth:0.5', with a number from 0 to 1, found {tap!r}.")
-    known = blocks(backbone, image_shape)
+    return depth
+
+
+def _at(depth: float, known: Sequence[str]) -> str:
     return known[max(1, math.ceil(round(depth * len(known), 9))) - 1]  # 0.28 * 25 is 7.000000000000001
 
 
@@ -62,8 +88,8 @@ def blocks(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[str]:
     was_training = backbone.training
     backbone.eval()
     try:
-        for path, module in _candidates(backbone, ""):
-            handles.append(module.register_forward_pre_hook(lambda *_, path=path: visit(path)))
+        for path in block_paths(backbone):
+            handles.append(backbone.get_submodule(path).register_forward_pre_hook(lambda *_, path=path: visit(path)))
         first = next(backbone.parameters(), torch.zeros(()))
         with torch.no_grad():
             backbone(torch.zeros(1, *image_shape, device=first.device, dtype=first.dtype))
@@ -78,8 +104,13 @@ def blocks(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[str]:
         for handle in handles:
             handle.remove()
     if not visited:
-        raise ModelError("The backbone has no blocks, so it has no depths; name a module path as the tap.")
+        raise ModelError(NO_DEPTHS)
     return visited
+
+
+def block_paths(backbone: nn.Module) -> list[str]:
+    """Paths of all that `blocks` would find if a pass entered all of it, in the order in which they were defined."""
+    return [path for path, _ in _candidates(backbone, "")]
 
 
 def _candidates(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:

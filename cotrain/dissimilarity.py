@@ -157,10 +157,11 @@ def crossnobis(
         return distance * (1 - torch.eye(stimuli, device=values.device, dtype=values.dtype))
 
 
-def pairs(matrix: Float[Tensor, "stimuli stimuli"]) -> Float[Tensor, " pairs"]:
+def pairs(matrix: Float[Tensor, "*rdms stimuli stimuli"]) -> Float[Tensor, "*rdms pairs"]:
     """The dissimilarity of each pair once: the upper triangle without the diagonal, row by row."""
-    row, column = torch.triu_indices(len(matrix), len(matrix), offset=1, device=matrix.device)
-    return matrix[row, column]
+    stimuli = matrix.shape[-1]
+    row, column = torch.triu_indices(stimuli, stimuli, offset=1, device=matrix.device)
+    return matrix[..., row, column]
 
 
 def pearson(a: Float[Tensor, " values"], b: Float[Tensor, " values"]) -> Float[Tensor, ""]:
@@ -187,7 +188,7 @@ def unbiased_cka(a: Float[Tensor, "stimuli stimuli"], b: Float[Tensor, "stimuli 
     """
     if len(a) < 4:
         raise ModelError(f"Unbiased CKA needs 4 stimuli or more, found {len(a)}. Use more, or comparison='pearson'.")
-    return (directions(_u_centred(a), pairs(a)) * directions(_u_centred(b), pairs(b))).sum()
+    return (directions(u_centred(a), pairs(a)) * directions(u_centred(b), pairs(b))).sum()
 
 
 def unit_rows(values: Float[Tensor, "... values"]) -> Float[Tensor, "... values"]:
@@ -204,12 +205,12 @@ def directions(values: Float[Tensor, "... values"], before: Float[Tensor, "... v
     return values.masked_fill(none, 0) / square.masked_fill(none, 1).sqrt()
 
 
-def _u_centred(matrix: Tensor) -> Tensor:
-    """The pairs, less what belongs to either stimulus."""
-    number = len(matrix)
+def u_centred(matrix: Float[Tensor, "*rdms stimuli stimuli"]) -> Float[Tensor, "*rdms pairs"]:
+    """The pairs, less what belongs to either stimulus, as `unbiased_cka` takes them; 4 stimuli or more."""
+    number = matrix.shape[-1]
     inside = matrix * (1 - torch.eye(number, device=matrix.device, dtype=matrix.dtype))
-    row, column = inside.sum(1, keepdim=True) / (number - 2), inside.sum(0, keepdim=True) / (number - 2)
-    return pairs(inside - row - column + inside.sum() / ((number - 1) * (number - 2)))
+    row, column = inside.sum(-1, keepdim=True) / (number - 2), inside.sum(-2, keepdim=True) / (number - 2)
+    return pairs(inside - row - column + inside.sum((-2, -1), keepdim=True) / ((number - 1) * (number - 2)))
 
 
 def _whitened(values: Tensor, whitening: str) -> Tensor:

@@ -1,7 +1,9 @@
 """Analyses and pictures of data and of what was trained."""
 
+from cotrain.analysis._compare_rdms import compare_rdms
 from cotrain.analysis._contact_sheet import contact_sheet
 from cotrain.analysis._corruption_errors import corruption_errors
+from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
 from cotrain.analysis._difference_figure import draw_differences
 from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
@@ -15,6 +17,8 @@ from cotrain.analysis._folds import (
 )
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
+from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
+from cotrain.analysis._mds_figure import Arrangement, mds_figure, scaled_to_plane
 from cotrain.analysis._neuron_metrics import (
     Summary,
     VarianceCeiling,
@@ -30,7 +34,12 @@ from cotrain.analysis._neuron_metrics import (
     summary,
     variance_ceiling,
 )
+from cotrain.analysis._noise_ceiling import Ceiling, noise_ceiling
+from cotrain.analysis._noise_matching import RecordingNoise
+from cotrain.analysis._noise_precision import noise_precision
 from cotrain.analysis._paired import paired_differences
+from cotrain.analysis._rdm import rdm
+from cotrain.analysis._rdm_figure import rdm_difference_figure, rdm_figure
 from cotrain.analysis._reductions import AveragePool, GaussianProjection, Gram, Pca, SparseProjection
 from cotrain.analysis._regress import Regression, regress
 from cotrain.analysis._regression_methods import Ols, Pls, Ridge
@@ -50,7 +59,9 @@ from cotrain.analysis._severity_heat_map import draw_heat_maps
 from cotrain.analysis._style import Look, looks
 
 __all__ = [
+    "Arrangement",
     "AveragePool",
+    "Ceiling",
     "Copies",
     "Folds",
     "GaussianProjection",
@@ -59,19 +70,28 @@ __all__ = [
     "Look",
     "Ols",
     "Pca",
+    "PermutationTest",
     "Pls",
+    "Rdm",
+    "RecordingNoise",
     "Regression",
     "Ridge",
     "RidgeFit",
     "Robustness",
+    "RsaBootstrap",
+    "SitScore",
     "SparseProjection",
     "Summary",
+    "SvmScore",
     "VarianceCeiling",
     "brain_score_splits",
+    "ceiling_bars_figure",
     "check_picture_path",
+    "compare_rdms",
     "condition_summary",
     "contact_sheet",
     "corruption_errors",
+    "crossvalidated_rdm",
     "draw_differences",
     "draw_heat_maps",
     "draw_rdm",
@@ -81,29 +101,48 @@ __all__ = [
     "extract",
     "find_copies",
     "fraction_explainable_variance",
+    "from_rsatoolbox",
     "given_folds",
     "group_k_fold",
     "inspect_data",
     "inspection_figure",
     "k_fold",
     "label_summary",
+    "linear_svm_score",
     "looks",
+    "mds_figure",
     "mean_squared_error",
     "neuron_correlations",
+    "noise_ceiling",
+    "noise_precision",
     "normalised",
     "oracle_correlation",
     "overview_figure",
+    "pair_scatter_figure",
     "paired_differences",
+    "permutation_test",
     "r2",
+    "rdm",
+    "rdm_difference_figure",
+    "rdm_figure",
     "regress",
     "ridge",
     "robustness",
     "robustness_differences",
     "robustness_figure",
+    "rsa_bootstrap",
+    "rsa_table",
+    "rsa_tests",
     "run_summary",
     "save_figure",
+    "scaled_to_plane",
+    "second_order_figure",
+    "second_order_rdm",
+    "similarity_curves_figure",
+    "sit_score",
     "split_half_reliability",
     "stratified_k_fold",
     "summary",
+    "to_rsatoolbox",
     "variance_ceiling",
 ]

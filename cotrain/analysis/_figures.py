@@ -92,16 +92,21 @@ def _draw_curves(
 
 def draw_rdm(axes: Axes, matrix: NDArray[np.float64], name: str) -> Any:
     """An RDM, its off-diagonal values as percentiles, so that matrices of other scales can be compared by eye."""
-    from scipy.stats import rankdata
-
-    off = ~np.eye(len(matrix), dtype=bool)
-    shown = np.full(matrix.shape, np.nan)
-    shown[off] = 100 * (rankdata(matrix[off]) - 1) / max(1, off.sum() - 1)
-    image = axes.imshow(shown, cmap="viridis", vmin=0, vmax=100, interpolation="nearest")
+    image = axes.imshow(percentiles(matrix), cmap="viridis", vmin=0, vmax=100, interpolation="nearest")
     axes.set_title(name, fontsize=NORMAL)
     axes.set_xticks([])
     axes.set_yticks([])
     return image
+
+
+def percentiles(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Off-diagonal values as percentiles of them, 0 to 100; NaN on the diagonal, and where they are."""
+    from scipy.stats import rankdata
+
+    known = ~np.eye(len(matrix), dtype=bool) & ~np.isnan(matrix)
+    shown = np.full(matrix.shape, np.nan)
+    shown[known] = 100 * (rankdata(matrix[known]) - 1) / max(1, known.sum() - 1)
+    return shown
 
 
 def cluster_order(matrix: NDArray[np.float64]) -> NDArray[np.int64]:

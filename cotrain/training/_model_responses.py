@@ -74,7 +74,7 @@ def teacher_responses(config: TeacherResponsesConfig, *, seed: int) -> Data:
         DataError: The run is not there, a task is unknown, or too few units of the layer vary.
     """
     data = build(config.data, seed=seed)
-    shown = _shown(data, config.shown, config.task)
+    shown = shown_sources(data, config.shown, config.task)
     teacher = _finished_run(config.run, seed)
     seen_as = config.seen_as or next(iter(teacher.info.tasks))
     info, model = teacher.info.task(seen_as), teacher.model
@@ -128,7 +128,7 @@ def teacher_responses(config: TeacherResponsesConfig, *, seed: int) -> Data:
         neuron_metadata={"unit": tuple(tried[varying].double().tolist())},
     )
     rows = dict(zip(SPLITS, torch.arange(len(targets)).split([len(part) for part in parts.values()]), strict=True))
-    return _with_task(
+    return with_task(
         data,
         config.task,
         {split: {"": replace(whole.subset(row), images=shown[split].images)} for split, row in rows.items()},
@@ -142,7 +142,7 @@ def predicted_responses(config: PredictedResponsesConfig, *, seed: int) -> Data:
         DataError: The run is not there, its task is not neural, or a task or session is unknown.
     """
     data = build(config.data, seed=seed)
-    shown = _shown(data, config.shown, config.task)
+    shown = shown_sources(data, config.shown, config.task)
     run = _finished_run(config.run, seed)
     info = run.info.task(config.predicted)
     if info.kind != "neural":
@@ -171,10 +171,10 @@ def predicted_responses(config: PredictedResponsesConfig, *, seed: int) -> Data:
             )
             for name, part in zip(sessions, parts, strict=True)
         }
-    return _with_task(data, config.task, added)
+    return with_task(data, config.task, added)
 
 
-def _shown(data: Data, task: str, new: str) -> dict[str, Source]:
+def shown_sources(data: Data, task: str, new: str) -> dict[str, Source]:
     """The sources of a task without sessions, one a split; a new task that is there already is refused."""
     if new in data.info.tasks:
         raise DataError(f"The data have a task {new!r} already. Give the new one another name.")
@@ -210,7 +210,7 @@ def _over_images(source: Source, answer: Callable[[Tensor], Tensor], text: str) 
     return torch.cat([answer(images).float().cpu() for images in bar])
 
 
-def _with_task(data: Data, task: str, added: Mapping[str, Mapping[str, Source]]) -> Data:
+def with_task(data: Data, task: str, added: Mapping[str, Mapping[str, Source]]) -> Data:
     return assemble({split: {**held, task: added[split]} for split, held in data.splits.items()})
 
 

@@ -1,0 +1,112 @@
+"""Does a network that names objects name them better after it was finetuned on nothing but the geometry of V4?
+
+Expected 0.1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from cotrain import Experiment, Recipe
+from cotrain.data import (
+    ArraysConfig,
+    GaussianSurrogateConfig,
+    JitterConfig,
+    LabelArrayConfig,
+    MixingConfig,
+    RdmOfResponsesConfig,
+    ResponseArrayConfig,
+    SelectTasksConfig,
+    ShuffledConfig,
+    SplitConfig,
+)
+from cotrain.losses import CrossEntropyConfig, RdmMatchConfig
+from cotrain.models import CifarResNetConfig, LinearHeadConfig, RdmHeadConfig, SharedBackboneConfig, SmallCnnConfig
+from cotrain.resolve import AnyConfig
+from cotrain.tasks import TaskConfig
+from cotrain.training import (
+    AdamWConfig,
+    ConstantConfig,
+    MonitorConfig,
+    NetworkRdmConfig,
+    StartFromConfig,
+    TrainerConfig,
+    run_of,
+)
+
+TAP = "layer4"
+OBJECTS = TaskConfig(name="objects", tap=TAP, head=LinearHeadConfig(), objective=CrossEntropyConfig())
+BACKBONE = SmallCnnConfig(layers=((24, 5, 2), (32, 3, 2), (64, 3, 1), (96, 3, 2)))
+# many pictures for testing: a readout is trained and judged on them alone, before and after
+RECORDED = ArraysConfig(
+    path="hvm640_v4/hvm640_v4_210325.npz",
+    size=40,
+    tasks=(
+        LabelArrayConfig(task="objects"),
+        ResponseArrayConfig(task="v4", session="210325", responses="v4_avg_210325"),
+    ),
+    split=SplitConfig(validation=0.1, test=0.4),
+)
+PEARSON = RdmMatchConfig()  # 1 - Pearson
+SEED_PRESET = RdmMatchConfig(comparison="mse")  # of raw correlation distances, as neural finetuning had it
+FINETUNING = TrainerConfig(
+    epochs=20,
+    optimiser=AdamWConfig(lr=5e-4, weight_decay=0.0),
+    schedule=ConstantConfig(),
+    monitor=MonitorConfig(rule="last"),
+    mixing=MixingConfig(main="geometry", batch_size=160),
+)
+
+
+def recorded_geometry(recording: AnyConfig) -> RdmOfResponsesConfig:
+    """Data with the RDM of the V4 responses as the task "geometry"."""
+    return RdmOfResponsesConfig(data=recording, task="v4", name="geometry")
+
+
+def network_geometry(network: AnyConfig, *, size: int = 0) -> NetworkRdmConfig:
+    """Data with the RDM of a network's last features as the task "geometry"."""
+    return NetworkRdmConfig(data=RECORDED, shown="objects", network=network, size=size, task="geometry")
+
+
+class RdmFinetuning(Recipe):
+    """Does a network that names objects name them better after it was finetuned on nothing but the geometry of V4?"""
+
+    seeds: ClassVar[tuple[int, ...]] = (0, 1, 2, 3, 4)
+
+    def experiments(self) -> Iterator[Experiment]:
+        """The student, and what becomes of it with each teacher, loss and control."""
+        student = Experiment(
+            "student, objects only",
+            data=SelectTasksConfig(data=RECORDED, tasks=("objects",)),
+            model=SharedBackboneConfig(backbone=BACKBONE, tasks=(OBJECTS,)),
+            trainer=TrainerConfig(
+                epochs=40,
+                optimiser=AdamWConfig(lr=3e-3),
+                augmentation=(("objects", JitterConfig(pixels=5, mirror=True)),),
+                monitor=MonitorConfig(rule="last"),
+                mixing=MixingConfig(main="objects"),
+            ),
+        )
+        yield student
+        v4 = recorded_geometry(RECORDED)
+        surrogate = recorded_geometry(GaussianSurrogateConfig(data=RECORDED, tasks=("v4",)))
+        resnet = network_geometry(CifarResNetConfig(weights="cifar_resnets/resnet20-12fca82f.th"), size=32)
+        yield finetuned(student, "V4", v4)
+        yield finetuned(student, "V4, raw MSE", v4, objective=SEED_PRESET)
+        yield finetuned(student, "V4 shuffled, control", ShuffledConfig(data=v4, tasks=("geometry",)))
+        yield finetuned(student, "V4 surrogate, control", surrogate)
+        yield finetuned(student, "ResNet-20", resnet)
+        yield finetuned(student, "ResNet-20, raw MSE", resnet, objective=SEED_PRESET)
+
+
+def finetuned(student: Experiment, label: str, data: AnyConfig, *, objective: AnyConfig = PEARSON) -> Experiment:
+    """An experiment that starts from the student's backbone and learns the task "geometry" of some data alone."""
+    task = TaskConfig(name="geometry", tap=TAP, head=RdmHeadConfig(), objective=objective)
+    model = SharedBackboneConfig(backbone=BACKBONE, tasks=(task,))
+    return Experiment(
+        label,
+        data=SelectTasksConfig(data=data, tasks=("geometry",)),
+        model=StartFromConfig(model=model, run=run_of(student)),
+        trainer=FINETUNING,
+    )

@@ -22,7 +22,15 @@ from cotrain.data import (
     SplitConfig,
 )
 from cotrain.losses import CrossEntropyConfig, RdmMatchConfig
-from cotrain.models import CifarResNetConfig, LinearHeadConfig, RdmHeadConfig, SharedBackboneConfig, SmallCnnConfig
+from cotrain.models import (
+    PENULTIMATE,
+    CifarResNetConfig,
+    LinearHeadConfig,
+    PenultimateConfig,
+    RdmHeadConfig,
+    SharedBackboneConfig,
+    SmallCnnConfig,
+)
 from cotrain.resolve import AnyConfig
 from cotrain.tasks import TaskConfig
 from cotrain.training import (
@@ -58,6 +66,17 @@ FINETUNING = TrainerConfig(
     mixing=MixingConfig(main="geometry", batch_size=160),
 )
 
+TEACHERS: tuple[tuple[str, AnyConfig, int], ...] = (
+    ("ResNet-20", CifarResNetConfig(weights="cifar_resnets/resnet20-12fca82f.th"), 32),
+    ("untrained SqueezeNet", PenultimateConfig(name="squeezenet1_1"), 64),
+)
+"""(label, network, size of its images): networks whose geometry is learnt besides that of V4."""
+
+
+def zoo_teachers(weights: str = "IMAGENET1K_V1") -> tuple[tuple[str, AnyConfig, int], ...]:
+    """The 20 networks of the published table as teachers, with weights that torchvision has or downloads."""
+    return tuple((name, PenultimateConfig(name=name, weights=weights), 224) for name in PENULTIMATE)
+
 
 def recorded_geometry(recording: AnyConfig) -> RdmOfResponsesConfig:
     """Data with the RDM of the V4 responses as the task "geometry"."""
@@ -73,6 +92,7 @@ class RdmFinetuning(Recipe):
     """Does a network that names objects name them better after it was finetuned on nothing but the geometry of V4?"""
 
     seeds: ClassVar[tuple[int, ...]] = (0, 1, 2, 3, 4)
+    teachers: ClassVar[tuple[tuple[str, AnyConfig, int], ...]] = TEACHERS
 
     def experiments(self) -> Iterator[Experiment]:
         """The student, and what becomes of it with each teacher, loss and control."""
@@ -91,13 +111,12 @@ class RdmFinetuning(Recipe):
         yield student
         v4 = recorded_geometry(RECORDED)
         surrogate = recorded_geometry(GaussianSurrogateConfig(data=RECORDED, tasks=("v4",)))
-        resnet = network_geometry(CifarResNetConfig(weights="cifar_resnets/resnet20-12fca82f.th"), size=32)
         yield finetuned(student, "V4", v4)
         yield finetuned(student, "V4, raw MSE", v4, objective=SEED_PRESET)
         yield finetuned(student, "V4 shuffled, control", ShuffledConfig(data=v4, tasks=("geometry",)))
         yield finetuned(student, "V4 surrogate, control", surrogate)
-        yield finetuned(student, "ResNet-20", resnet)
-        yield finetuned(student, "ResNet-20, raw MSE", resnet, objective=SEED_PRESET)
+        for name, network, size in self.teachers:
+            yield finetuned(student, name, network_geometry(network, size=size))
 
 
 def finetuned(student: Experiment, label: str, data: AnyConfig, *, objective: AnyConfig = PEARSON) -> Experiment:

@@ -7,6 +7,7 @@ from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
 from cotrain.analysis._difference_figure import draw_differences
 from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
+from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_deltas
 from cotrain.analysis._folds import (
     Folds,
     brain_score_splits,
@@ -19,6 +20,7 @@ from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_d
 from cotrain.analysis._inspection_figure import inspection_figure
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
 from cotrain.analysis._mds_figure import Arrangement, mds_figure, scaled_to_plane
+from cotrain.analysis._mse_decomposition import MseParts, mse_decomposition
 from cotrain.analysis._neuron_metrics import (
     Summary,
     VarianceCeiling,
@@ -57,6 +59,7 @@ from cotrain.analysis._save_figure import check_picture_path, save_figure
 from cotrain.analysis._severity_curves import draw_severity_curves
 from cotrain.analysis._severity_heat_map import draw_heat_maps
 from cotrain.analysis._style import Look, looks
+from cotrain.analysis._zoo import zoo_features
 
 __all__ = [
     "Arrangement",
@@ -68,6 +71,7 @@ __all__ = [
     "Gram",
     "Inspection",
     "Look",
+    "MseParts",
     "Ols",
     "Pca",
     "PermutationTest",
@@ -92,6 +96,7 @@ __all__ = [
     "contact_sheet",
     "corruption_errors",
     "crossvalidated_rdm",
+    "deltas_as_text",
     "draw_differences",
     "draw_heat_maps",
     "draw_rdm",
@@ -100,6 +105,7 @@ __all__ = [
     "explained_variance",
     "extract",
     "find_copies",
+    "finetuning_deltas",
     "fraction_explainable_variance",
     "from_rsatoolbox",
     "given_folds",
@@ -112,6 +118,7 @@ __all__ = [
     "looks",
     "mds_figure",
     "mean_squared_error",
+    "mse_decomposition",
     "neuron_correlations",
     "noise_ceiling",
     "noise_precision",
@@ -145,4 +152,5 @@ __all__ = [
     "summary",
     "to_rsatoolbox",
     "variance_ceiling",
+    "zoo_features",
 ]

@@ -5,6 +5,7 @@ from cotrain.evaluations._corruptions import CorruptionsConfig, corruptions
 from cotrain.evaluations._neuron_scores import NeuronScore, NeuronScoresConfig, neuron_scores
 from cotrain.evaluations._noise_accuracy import NoiseAccuracy, NoiseAccuracyConfig, noise_accuracy
 from cotrain.evaluations._noise_mixture import NoiseMixture, NoiseMixtureConfig, noise_mixture
+from cotrain.evaluations._object_readout import object_readout
 from cotrain.evaluations._robustness import RobustnessScore, conditions_of
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "neuron_scores",
     "noise_accuracy",
     "noise_mixture",
+    "object_readout",
 ]

@@ -19,7 +19,7 @@ from cotrain.models._heads import (
 )
 from cotrain.models._norms_of_ranks import statistics_of_all
 from cotrain.models._path_patterns import chosen_parameters, matching
-from cotrain.models._penultimate import PENULTIMATE, Penultimate, PenultimateConfig, penultimate
+from cotrain.models._penultimate import PENULTIMATE, LastFeatures, Penultimate, PenultimateConfig, penultimate
 from cotrain.models._point_pooled_readout import PointPooledReadoutConfig, point_pooled_readout
 from cotrain.models._readout import Readout
 from cotrain.models._se_core import SeCoreConfig, se_core
@@ -39,6 +39,7 @@ __all__ = [
     "GaussianReadout",
     "GaussianReadoutConfig",
     "Head",
+    "LastFeatures",
     "LinearHeadConfig",
     "LoadReport",
     "ManifoldHeadConfig",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
@@ -14,8 +14,7 @@ from cotrain.errors import ModelError, did_you_mean
 from cotrain.models._backbone import pass_to, places
 from cotrain.models._weights import load_partial, read_weights
 
-Readout = Literal["published", "before_relu", "after_relu"]
-READOUTS: tuple[str, ...] = get_args(Readout)
+LastFeatures = Literal["published", "before_relu", "after_relu"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class PenultimateConfig(Config):
     weights: str = ""
     """Empty: random. Else a name of torchvision's weights ("IMAGENET1K_V1"), or a file of a state dict, relative to the
     data folder (COTRAIN_DATA)."""
-    readout: Readout = "published"
+    readout: LastFeatures = "published"
 
 
 class Penultimate(nn.Module):

@@ -21,7 +21,8 @@ def chosen_layers(network: nn.Module, trial: Trial, layers: Layers) -> dict[str,
         network: Whose layers.
         trial: What a pass goes through.
         layers: One or several of: a name, as `Place.name` or by any path of the module; a pattern as in the shell, with
-            `*` for any text, also with dots; "all", "leaves", "blocks", also where a module is called so; "depth:0.5", or the number 0.5.
+            `*` for any text, also with dots; "all", "leaves", "blocks", also where a module is called so;
+            "depth:0.5", or the number 0.5.
 
     Raises:
         ModelError: Nothing is of that name, or it has no features a image; or nothing is asked for.

@@ -45,7 +45,8 @@ class Plan:
     @property
     def fixed(self) -> int:
         """Whatever the order of layers."""
-        return self.passing + sum(self.kept(name) for name in self.costs)
+        beside = max(self.passing, max(cost.last for cost in self.costs.values()))  # one comes after the other
+        return beside + sum(self.kept(name) for name in self.costs)
 
     @property
     def least(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cotrain.analysis._feature_pca import coordinates, principal_components
+from cotrain.analysis._feature_pca import COLUMNS, coordinates, principal_components
 from cotrain.analysis._sparse_projection import GaussianMatrix, SparseMatrix, johnson_lindenstrauss_size
 from cotrain.errors import ModelError, did_you_mean
 from cotrain.seeds import derive_seed
@@ -26,11 +26,13 @@ class Cost:
         columns: Numbers a stimulus that are held while images pass.
         kept: Numbers a stimulus that are held in the end.
         scratch: Bytes that are needed beside, while images pass.
+        last: Bytes that are needed after the last image, when it is this layer's turn.
     """
 
     columns: int
     kept: int
     scratch: int = 0
+    last: int = 0
 
 
 class Reduction(Protocol):
@@ -60,6 +62,11 @@ def flattened(features: Tensor) -> Tensor:
 
 def _count(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
+
+
+def _bytes_of_products(shape: tuple[int, ...], stimuli: int) -> int:
+    """Scalar products of stimuli, their eigenvectors, and the columns that are multiplied at a time, in float64."""
+    return 8 * stimuli * (2 * stimuli + min(COLUMNS, _count(shape)))
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,8 @@ class Pca(Everything):
     rows: Sequence[int] | None = None
 
     def cost(self, shape: tuple[int, ...], stimuli: int) -> Cost:
-        return Cost(_count(shape), min(self.size, _count(shape), len(self._fitted(stimuli)) - 1))
+        kept = min(self.size, _count(shape), len(self._fitted(stimuli)) - 1)
+        return Cost(_count(shape), kept, last=_bytes_of_products(shape, stimuli))
 
     def finish(self, held: Tensor) -> Tensor:
         return principal_components(held, self.size, self._fitted(len(held)))
@@ -228,7 +236,7 @@ class Gram(Everything):
     waits: ClassVar[bool] = True
 
     def cost(self, shape: tuple[int, ...], stimuli: int) -> Cost:
-        return Cost(_count(shape), min(_count(shape), stimuli))
+        return Cost(_count(shape), min(_count(shape), stimuli), last=_bytes_of_products(shape, stimuli))
 
     def finish(self, held: Tensor) -> Tensor:
         return coordinates(held)

@@ -14,7 +14,8 @@ from cotrain.analysis._folds import Folds, FoldsLike, as_folds
 from cotrain.analysis._held_out_scores import Metric, require_metric
 from cotrain.analysis._kinds import Values, like, matrix
 from cotrain.analysis._known_rows import known_groups, require_pair
-from cotrain.analysis._regression_methods import Method, as_float, as_method
+from cotrain.analysis._regression_methods import Method, Ridge, as_float, as_method
+from cotrain.analysis._ridge import warn_of_ends
 from cotrain.errors import DataError
 from cotrain.metrics import explained_variance, mean_squared_error, neuron_correlations, r2
 
@@ -125,6 +126,9 @@ def regress(x: Values, y: Values, method: Method | object, folds: FoldsLike = 5,
             by_fold[number][:, group] = found
             if chosen is not None:
                 alphas[number, group] = chosen
+    if isinstance(used, Ridge) and len(used.alphas) > 1:
+        smallest, largest = (int((alphas == end).sum()) for end in (min(used.alphas), max(used.alphas)))
+        warn_of_ends(smallest, largest, alphas.size, "regress, targets times folds")
     total = np.zeros(outputs.shape)
     times = np.zeros((len(outputs), 1))
     for guesses, (_, test) in zip(by_fold, split.pairs, strict=True):

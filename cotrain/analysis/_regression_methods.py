@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from cotrain.analysis._held_out_scores import Metric
-from cotrain.analysis._ridge import ridge
+from cotrain.analysis._ridge import fitted
 from cotrain.errors import DataError
 
 WIDE_GRID = tuple(float(alpha) for alpha in np.logspace(-2, 8, 21))
@@ -50,7 +50,7 @@ class Ridge:
     def fit_predict(
         self, x: NDArray[Any], y: NDArray[Any], others: NDArray[Any]
     ) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-        fit = ridge(x, y, self.alphas, metric=self.metric, standardise=self.standardise)
+        fit = fitted(x, y, self.alphas, metric=self.metric, standardise=self.standardise)
         return fit.predict(others), fit.alphas
 
 

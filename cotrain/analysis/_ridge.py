@@ -117,6 +117,31 @@ def ridge(
     >>> fit.alphas, bool(torch.allclose(fit.predictions, x @ w, atol=1e-5))
     (tensor([1.0000e-06], dtype=torch.float64), True)
     """
+    fit = fitted(x, y, alphas, folds=folds, metric=metric, standardise=standardise, seed=seed)
+    warn_of_ends(fit.at_smallest, fit.at_largest, len(fit.alphas), "ridge, targets")
+    return fit
+
+
+def warn_of_ends(smallest: int, largest: int, of: int, what: str) -> None:
+    """Say how many chose the ends of the grid of alphas, where any did."""
+    if smallest or largest:
+        log.warning(
+            "%s: %d of %d chose the smallest alpha and %d the largest; a wider grid may do better.",
+            what, smallest, of, largest,
+        )  # fmt: skip
+
+
+def fitted(
+    x: Values,
+    y: Values,
+    alphas: float | Iterable[float],
+    *,
+    folds: FoldsLike | None = None,
+    metric: Metric = "r2",
+    standardise: bool = False,
+    seed: int = 0,
+) -> RidgeFit:
+    """What `ridge` gives, without a word on the ends of the grid."""
     features, targets = matrix(x, "ridge, features"), matrix(y, "ridge, targets")
     require_pair(features, targets, "ridge")
     require_metric(metric, "ridge")
@@ -149,11 +174,6 @@ def ridge(
         return coefficients, intercept
 
     ends = [int((chosen == end).sum()) if len(grid) > 1 else 0 for end in (grid.min(), grid.max())]
-    if any(ends):
-        log.warning(
-            "ridge: of %d targets %d chose the smallest alpha (%.3g) and %d the largest (%.3g); a wider grid may do "
-            "better.", truth.shape[1], ends[0], grid.min(), ends[1], grid.max(),
-        )  # fmt: skip
     shaped = predictions.to(targets.device).reshape(tuple(y.shape))
     return RidgeFit(like(chosen, y), like(scores, y), like(shaped, y), metric, held, ends[0], ends[1], refit, x)
 

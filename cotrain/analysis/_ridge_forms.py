@@ -24,8 +24,14 @@ class Form(Protocol):
     def projected(self, targets: Tensor) -> Tensor:
         """Centred targets (n, targets) in the coordinates of the eigenvectors."""
 
-    def left_out(self, targets: Tensor, shrunk: Tensor, alphas: Tensor) -> Tensor:
-        """target - prediction (n, targets) of each stimulus by the ridge of all others, alphas (targets,) or (1,)."""
+    def freedom(self, alphas: Tensor) -> Tensor:
+        """(n, alphas): what errors of the fit are divided by to be those of a fit without the stimulus."""
+
+    def left_out(self, targets: Tensor, shrunk: Tensor, freedom: Tensor) -> Tensor:
+        """target - prediction (n, targets) of each stimulus by the ridge of all others.
+
+        `freedom` is (n, targets), or (n, 1) for one alpha.
+        """
 
     def predictor(self, features: Tensor) -> Tensor:
         """(stimuli, rank): its product with `shrunk` is the prediction for centred features of other stimuli."""
@@ -50,10 +56,13 @@ class KernelForm:
     def projected(self, targets: Tensor) -> Tensor:
         return self.vectors.T @ targets
 
-    def left_out(self, targets: Tensor, shrunk: Tensor, alphas: Tensor) -> Tensor:
+    def freedom(self, alphas: Tensor) -> Tensor:
+        return self.vectors.square() @ (1 / (self.eigenvalues[:, None] + alphas))
+
+    def left_out(self, targets: Tensor, shrunk: Tensor, freedom: Tensor) -> Tensor:
         # with G = XX' + alpha I on the centred vectors, (G^-1 y)_i / (G^-1)_ii (Rifkin & Lippert 2007, Notes on
         # regularized least squares, eq. 17); as the mean is refitted too, G^-1 has no constant direction
-        return (self.vectors @ shrunk) / (self.vectors.square() @ (1 / (self.eigenvalues[:, None] + alphas)))
+        return (self.vectors @ shrunk) / freedom
 
     def predictor(self, features: Tensor) -> Tensor:
         return (features @ self.features.T) @ self.vectors
@@ -73,10 +82,12 @@ class CovarianceForm:
     def projected(self, targets: Tensor) -> Tensor:
         return self.scores.T @ targets
 
-    def left_out(self, targets: Tensor, shrunk: Tensor, alphas: Tensor) -> Tensor:
-        # residual / (1 - leverage), where the mean, refitted too, has a leverage of 1 / n
-        leverage = self.scores.square() @ (1 / (self.eigenvalues[:, None] + alphas))
-        return (targets - self.scores @ shrunk) / (1 - 1 / len(self.scores) - leverage)
+    def freedom(self, alphas: Tensor) -> Tensor:
+        # 1 - leverage, where the mean, refitted too, has a leverage of 1 / n
+        return 1 - 1 / len(self.scores) - self.scores.square() @ (1 / (self.eigenvalues[:, None] + alphas))
+
+    def left_out(self, targets: Tensor, shrunk: Tensor, freedom: Tensor) -> Tensor:
+        return (targets - self.scores @ shrunk) / freedom
 
     def predictor(self, features: Tensor) -> Tensor:
         return features @ self.vectors

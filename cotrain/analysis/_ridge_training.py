@@ -129,26 +129,29 @@ class Group:
         return [slice(start, start + size) for start in range(0, self.y.shape[1], size)]
 
     def _choose(self, block: slice, sums: HeldOutSums) -> Tensor:
+        """Places of the chosen alphas in the grid."""
         scores = sums.scores()
         best = scores.nan_to_num(nan=-torch.inf).argmax(0)
         self.alphas[block] = self.grid[best]
         self.scores[block] = scores.gather(0, best[None])[0]
-        return self.alphas[block]
+        return best
 
     def leave_one_out(self) -> Tensor:
         """Choose alphas; (n, targets), each prediction by the fit to all other stimuli."""
         training = self._training(slice(None))
         form, found = training.form, torch.empty(self.y.shape, dtype=training.dtype, device=self.x.device)
+        grid = self.grid.to(training.dtype)
+        freedom = form.freedom(grid)
         for block in self._blocks():
             targets, middle = training.targets(self.y[:, block])
             projected = form.projected(targets)
             sums = HeldOutSums(self.metric, len(self.grid), targets)
-            for number, alpha in enumerate(self.grid.to(training.dtype)[:, None]):
+            for number, alpha in enumerate(grid):
                 shrunk = projected / (form.eigenvalues[:, None] + alpha)
-                sums.add(number, targets, form.left_out(targets, shrunk, alpha))
-            alphas = self._choose(block, sums).to(training.dtype)
-            shrunk = projected / (form.eigenvalues[:, None] + alphas)
-            found[:, block] = targets + middle - form.left_out(targets, shrunk, alphas)
+                sums.add(number, targets, form.left_out(targets, shrunk, freedom[:, number, None]))
+            best = self._choose(block, sums)
+            shrunk = projected / (form.eigenvalues[:, None] + grid[best])
+            found[:, block] = targets + middle - form.left_out(targets, shrunk, freedom[:, best])
         self._solution = Solution.of(training, self.y, self.alphas)
         return found
 
@@ -173,9 +176,9 @@ class Group:
                 for number, alpha in enumerate(self.grid.to(training.dtype)):
                     guess = rows @ (projected / (values + alpha)) + middle
                     sums.add(number, truth, truth - guess.double())
-            alphas = self._choose(block, sums)
+            best = self._choose(block, sums)
             for rows, projected, values, middle, test in answers:
-                total[test, block] += rows @ (projected / (values + alphas.to(values.dtype))) + middle
+                total[test, block] += rows @ (projected / (values + self.grid[best].to(values.dtype))) + middle
         return total / times
 
     def solution(self) -> Solution:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +38,7 @@ def test_each_feature_has_one_entry_in_each_part(features, size, nonzeros, seed)
     nonzeros = min(nonzeros, size)
     held = dense(SparseMatrix(features, size, nonzeros=nonzeros, seed=seed)) * nonzeros**0.5
     ends = np.linspace(0, size, nonzeros + 1).astype(int)
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in itertools.pairwise(ends):
         part = held[:, start:end]
         assert ((part.abs() - 1).abs() < 1e-6).sum(1).tolist() == [1] * features
         assert (part != 0).sum().item() == features

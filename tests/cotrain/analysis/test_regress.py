@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -147,8 +148,8 @@ def test_brain_score_s_protocol_on_synthetic_neurons():
 class Spy(RegressorMixin, BaseEstimator):
     """Remembers whom it has seen by the first feature, which is the stimulus's number."""
 
-    seen: list[set[int]] = []
-    asked: list[set[int]] = []
+    seen: ClassVar[list[set[int]]] = []
+    asked: ClassVar[list[set[int]]] = []
 
     def fit(self, x, y):
         assert not hasattr(self, "mean_"), "each fold has a new one"
@@ -199,6 +200,14 @@ def test_unknown_responses_are_left_out_for_their_target_alone(method):
         np.testing.assert_allclose(found.predictions[known, target], alone.predictions, atol=1e-8)
         np.testing.assert_allclose(found.scores()[target], alone.scores()[0], atol=1e-8)
     assert not np.isnan(found.predictions).any(), "stimuli without a response are predicted too"
+
+
+def test_ends_of_the_grid_are_counted_once_over_all_folds(caplog):
+    x, y = problem()
+    with caplog.at_level(logging.WARNING):
+        regress(x, y, Ridge((1e-6, 1e-5)), 4)
+    (record,) = caplog.records
+    assert "regress, targets times folds: 0 of 16 chose the smallest alpha and 16 the largest" in record.getMessage()
 
 
 def test_constant_targets_have_no_score_and_are_counted(caplog):
@@ -255,7 +264,7 @@ def test_wrong_folds_are_named(folds, wrong):
 
 def test_wrong_methods_and_unknown_responses_are_named():
     x, y = problem()
-    with pytest.raises(DataError, match="'ridge' is no way to predict. Give Ridge"):
+    with pytest.raises(DataError, match=r"'ridge' is no way to predict. Give Ridge"):
         regress(x, y, "ridge")
     with pytest.raises(DataError, match="an object, not its class"):
         regress(x, y, LinearRegression)
@@ -266,7 +275,7 @@ def test_wrong_methods_and_unknown_responses_are_named():
     y[3, 1] = NAN
     for method in (Pls(3), LinearRegression()):
         with pytest.raises(
-            DataError, match="1 targets are not known for all stimuli, and .* fits all targets together"
+            DataError, match=r"1 targets are not known for all stimuli, and .* fits all targets together"
         ):
             regress(x, y, method)
     with pytest.raises(DataError, match="no more than the 2 stimuli of the rarest stratum; found 3"):

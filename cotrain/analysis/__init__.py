@@ -8,14 +8,7 @@ from cotrain.analysis._difference_figure import draw_differences
 from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_deltas
-from cotrain.analysis._folds import (
-    Folds,
-    brain_score_splits,
-    given_folds,
-    group_k_fold,
-    k_fold,
-    stratified_k_fold,
-)
+from cotrain.analysis._folds import Folds, brain_score_splits, given_folds, group_k_fold, k_fold, stratified_k_fold
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
@@ -55,10 +48,18 @@ from cotrain.analysis._robustness import (
     run_summary,
 )
 from cotrain.analysis._robustness_figure import robustness_figure
+from cotrain.analysis._rsa_bootstrap import RsaBootstrap, rsa_bootstrap
+from cotrain.analysis._rsa_figures import ceiling_bars_figure, pair_scatter_figure, similarity_curves_figure
+from cotrain.analysis._rsa_table import rsa_table, second_order_rdm
+from cotrain.analysis._rsa_tests import PermutationTest, permutation_test, rsa_tests
+from cotrain.analysis._rsatoolbox import from_rsatoolbox, to_rsatoolbox
 from cotrain.analysis._save_figure import check_picture_path, save_figure
+from cotrain.analysis._second_order_figure import second_order_figure
 from cotrain.analysis._severity_curves import draw_severity_curves
 from cotrain.analysis._severity_heat_map import draw_heat_maps
+from cotrain.analysis._sit import SitScore, sit_score
 from cotrain.analysis._style import Look, looks
+from cotrain.analysis._tagged_rdm import Rdm
 from cotrain.analysis._zoo import zoo_features
 
 __all__ = [

@@ -151,7 +151,8 @@ def _bures(first: Tensor, second: Tensor) -> Tensor:
 def _root(rdms: Tensor) -> Tensor:
     kernel = double_centred(rdms).unflatten(-1, rdms.shape[-2:])
     value, vector = torch.linalg.eigh(kernel)
-    return (vector * value.clamp_min(0).sqrt()[..., None, :]) @ vector.transpose(-2, -1)
+    root: Tensor = (vector * value.clamp_min(0).sqrt()[..., None, :]) @ vector.transpose(-2, -1)
+    return root
 
 
 def _without_missing(first: Tensor, second: Tensor, name: str) -> Tensor:

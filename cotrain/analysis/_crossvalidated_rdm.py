@@ -64,15 +64,21 @@ def crossvalidated_rdm(
     if dissimilarity == "poisson":
         found = _poisson(values, known.double(), prior_rate, prior_weight)
     else:
-        if isinstance(precision, str):
-            known_names = ("none", *get_args(Estimator))
-            if precision not in known_names:
-                raise CotrainError(f"There is no precision {precision!r}.{did_you_mean(precision, known_names)}")
-            precision = noise_precision(held, precision) if precision != "none" else None  # type: ignore[arg-type]
-        found = _crossnobis(values if precision is None else whiten(values, precision), known.double())
+        values = _whitened(values, held, precision)
+        found = _crossnobis(values, known.double())
     found = found / max(1, held.shape[2])
     found = (found + found.T) / 2
     return like(found.masked_fill(torch.eye(len(found), dtype=torch.bool, device=found.device), 0), responses)
+
+
+def _whitened(values: Tensor, responses: Tensor, precision: Given | str) -> Tensor:
+    """Responses, 0 where one is missing, in units of their noise."""
+    if not isinstance(precision, str):
+        return whiten(values, precision)
+    known = ("none", *get_args(Estimator))
+    if precision not in known:
+        raise CotrainError(f"There is no precision {precision!r}.{did_you_mean(precision, known)}")
+    return values if precision == "none" else whiten(values, noise_precision(responses, precision))  # type: ignore[arg-type]
 
 
 def _crossnobis(values: Tensor, known: Tensor) -> Tensor:

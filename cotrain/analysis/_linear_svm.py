@@ -155,12 +155,12 @@ class _Fitting:
 
 
 def _width(values: NDArray[np.float64], asked: int | None) -> int:
+    width = int(values.shape[1])
     if asked is None:
-        return values.shape[1]
-    if not 0 < asked <= values.shape[1]:
+        return width
+    if not 0 < asked <= width:
         raise DataError(
-            f"A subset of {asked} features needs as many, found {values.shape[1]}. Give subset_features, or None for "
-            "all of them."
+            f"A subset of {asked} features needs as many, found {width}. Give subset_features, or None for all of them."
         )
     return asked
 

@@ -130,7 +130,7 @@ def _draw_map(
 ) -> None:
     span = float(np.ptp(points, axis=0).max()) or 1.0
     side = span * min(0.09, 0.55 / len(points) ** 0.5) / 2
-    axes.scatter(*points.T, c=list(colours), s=0 if pictures is not None else 22, lw=0, alpha=0.85)
+    axes.scatter(points[:, 0], points[:, 1], c=list(colours), s=0 if pictures is not None else 22, lw=0, alpha=0.85)
     if pictures is not None:
         from matplotlib.patches import Rectangle
 

@@ -32,6 +32,8 @@ def noise_ceiling(rdms: Given | Rdm, method: str = "pearson") -> Ceiling:
     them. Lower: to the RDM that pools all others, which is noisier than the truth. Subjects are pooled so that they
     count alike: as the mean of the vectors whose inner products the comparison takes, and for ranks and Kendall's tau
     as the mean of ranks. For "spearman", "rho_a", "tau_a" and "tau_b" the upper bound may so be exceeded a little.
+    Noise raises distances that are not crossvalidated, of all subjects alike; "cosine" and "cka" count this as
+    geometry, and even the true model may then lie below the lower bound.
 
     Args:
         rdms: (subjects, stimuli, stimuli), distances or an `Rdm`.
@@ -50,9 +52,7 @@ def noise_ceiling(rdms: Given | Rdm, method: str = "pearson") -> Ceiling:
     held = only_known(as_distances(rdms, "The subjects' RDMs"), "The subjects' RDMs")
     if held.ndim != 3 or len(held) < 2:
         found = len(held) if held.ndim == 3 else 1
-        raise DataError(
-            f"A noise ceiling needs RDMs of 2 subjects or more, found {found}: (subjects, stimuli, stimuli)."
-        )
+        raise DataError(f"A noise ceiling needs (subjects, stimuli, stimuli), 2 subjects or more; found {found}.")
     check_number(held.shape[-1], name)
     counts = torch.ones(1, len(held), dtype=held.dtype, device=held.device)
     if name in BY_PAIRS:
@@ -109,7 +109,7 @@ def _of_kendall(values: Tensor, name: str) -> Tensor:
     total = held.sum(0)
     rows = values.detach().cpu().numpy()
     bounds = [
-        torch.tensor([kendall(pooled.cpu().numpy(), row, name) for pooled, row in zip(pools, rows, strict=True)]).mean()
+        [kendall(pooled.cpu().numpy(), row, name) for pooled, row in zip(pools, rows, strict=True)]
         for pools in (total - held, total.expand(len(held), -1))
     ]
-    return torch.stack(bounds).to(values)
+    return torch.tensor(bounds, dtype=values.dtype, device=values.device).mean(1)

@@ -122,9 +122,9 @@ def _covariance(noise: Tensor, free: int, variance: Tensor, estimator: str) -> T
         return sample
     spread = variance.sqrt()
     unit = noise / spread
-    # of each product of two neurons over responses: its mean, and the variance of that mean
-    mean = unit.T @ unit / free
-    square = unit.square().T @ unit.square() / free
+    # of the products of two neurons' noise: the mean, and its variance, as of so many independent ones as are free
+    mean = unit.T @ unit / number
+    square = unit.square().T @ unit.square() / number
     off = ~torch.eye(neurons, dtype=torch.bool, device=noise.device)
     error = ((square - mean.square()) / free)[off].sum()
     share = (error / mean[off].square().sum().clamp_min(torch.finfo(mean.dtype).tiny)).clamp(0, 1)

@@ -71,7 +71,12 @@ def rdm(
     held = _checked(features)
     if precision is not None:
         held, name = whiten(held, precision), "squared_euclidean"
-    found = _OWN[name](held, prior_rate, prior_weight) if name in _OWN else of_training.rdm(held, name)
+    if name in _OWN:
+        found = _OWN[name](held, prior_rate, prior_weight)
+    elif held.requires_grad or held.device.type != "cpu":
+        found = of_training.rdm(held, name)
+    else:
+        found = _without_gradient(held, name)
     if name in ("correlation", "cosine", "centred_cosine"):
         _tell_of_constant(found.detach(), name)
     return like(found, features)
@@ -94,7 +99,8 @@ def whiten(features: Tensor, precision: Given) -> Tensor:
     root, failed = torch.linalg.cholesky_ex((matrix + matrix.T) / 2)
     if int(failed):
         raise DataError("The precision is not positive: some difference of stimuli would have a distance of 0 or less.")
-    return features @ root
+    whitened: Tensor = features @ root
+    return whitened
 
 
 def with_prior(rates: Tensor, prior_rate: float, prior_weight: float) -> Tensor:
@@ -140,8 +146,32 @@ def _tell_of_constant(found: Tensor, name: str) -> None:
         )  # fmt: skip
 
 
+def _without_gradient(values: Tensor, name: str) -> Tensor:
+    """What `cotrain.dissimilarity.rdm` computes, in half the time.
+
+    NumPy multiplies a matrix by its own transpose with BLAS's symmetric routine, torch does not; and the lengths of
+    rows are on the diagonal of the product.
+    """
+    before = torch.linalg.vector_norm(values, dim=1)
+    if name == "correlation":
+        values = values - values.mean(1, keepdim=True)
+    elif name != "cosine":
+        values = values - values.mean(0)
+    rows = values.numpy()
+    product = torch.from_numpy(rows @ rows.T)
+    square = product.diagonal().clone()
+    if name == "squared_euclidean":
+        product.mul_(-2).add_(square[:, None] + square).clamp_min_(0).div_(max(values.shape[1], 1))
+        return product.fill_diagonal_(0)
+    length = square.sqrt()
+    none = length <= 4 * torch.finfo(values.dtype).eps * before  # as `cotrain.dissimilarity.directions` has it
+    scale = length.masked_fill(none, 1).reciprocal().masked_fill(none, 0)
+    product.mul_(scale[:, None] * scale).neg_().add_(1).clamp_(0, 2)  # exactly symmetric
+    return product.fill_diagonal_(0)
+
+
 def _euclidean(values: Tensor, *_: float) -> Tensor:
-    square = of_training.rdm(values, "squared_euclidean")
+    square: Tensor = of_training.rdm(values, "squared_euclidean")
     none = square == 0  # the root has no slope there
     return square.masked_fill(none, 1).sqrt().masked_fill(none, 0)
 

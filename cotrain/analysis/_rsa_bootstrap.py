@@ -65,7 +65,8 @@ class RsaBootstrap:
         For both factors: the bootstrap of both counts the noise of single measurements three times. With s, p and b
         the variances over samples of subjects, stimuli and both, the estimate is S s + P p - S P (b - s - p), where S
         = subjects / (subjects - 1) and P likewise; not less than S s or P p, not more than b (Schütt et al. 2023,
-        eLife 12:e82566, the corrected two-factor bootstrap).
+        eLife 12:e82566, the corrected two-factor bootstrap). With few stimuli it is cautious, as a sample of n holds
+        only some 0.63 n different ones: at 20 stimuli 1.7 times the variance over simulated experiments.
         """
         spread = {}
         for drawn, values in self.samples.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -74,7 +74,8 @@ def rsa_tests(bootstrap: RsaBootstrap, *, correction: Correction = "holm") -> pd
         error = np.sqrt([bootstrap.variance(contrast) for contrast in contrasts])
         t = _ratio(difference, error)
         p = student.sf(t, free) if family == "zero" else 2 * student.sf(np.abs(t), free)
-        frame = {"test": family, "model": [model for model, *_ in tests], "other": [other for _, other, _ in tests]}
+        frame: dict[str, Any] = {"test": family, "model": [model for model, *_ in tests]}
+        frame["other"] = [other for _, other, _ in tests]
         frame |= {"difference": difference, "standard_error": error, "t": t, "degrees_of_freedom": free, "p": p}
         frame |= {"p_corrected": corrected(p, correction), "correction": correction, "tests": len(tests)}
         frames.append(pd.DataFrame(frame))
@@ -142,7 +143,7 @@ def permutation_test(
 def _as_matrix(vector: torch.Tensor, stimuli: int, name: str) -> torch.Tensor:
     """Whose sum of products with another is the inner product of the vectors."""
     if name in OF_MATRICES and vector.shape[-1] == stimuli**2:
-        return vector.unflatten(-1, (stimuli, stimuli))
+        return vector.reshape(stimuli, stimuli)
     row, column = torch.triu_indices(stimuli, stimuli, offset=1, device=vector.device)
     matrix = vector.new_zeros(stimuli, stimuli)
     matrix[row, column] = matrix[column, row] = vector / 2**0.5

@@ -20,7 +20,6 @@ Box = tuple[float, float, float, float]  # left, bottom, right, top
 MOST_NUMBERS = 16  # models whose similarities are written into the cells
 CELL = 0.42  # inches
 LETTERS = 26
-MAP = 3.3  # inches, of the map
 
 
 def second_order_figure(table: pd.DataFrame, *, method: str = "", title: str = "") -> Figure:
@@ -67,10 +66,9 @@ def second_order_figure(table: pd.DataFrame, *, method: str = "", title: str = "
     bar.ax.tick_params(labelsize=SMALL)
     if panels > 1:
         found = scaled_to_plane(table.to_numpy(dtype=float))
-        axes[1].scatter(*found.points.T, s=26, color=COLOURS[0], lw=0)
+        axes[1].scatter(found.points[:, 0], found.points[:, 1], s=26, color=COLOURS[0], lw=0)
         half = 0.62 * float(np.ptp(found.points, axis=0).max() or 1)
         middle = (found.points.max(0) + found.points.min(0)) / 2
-        _write(axes[1], found.points, [broken(name, LETTERS) for name in names], 2 * half / MAP, float(middle[0]))
         axes[1].set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
         axes[1].set(aspect="equal", xticks=[], yticks=[])
         axes[1].spines[:].set_color("0.8")
@@ -78,32 +76,41 @@ def second_order_figure(table: pd.DataFrame, *, method: str = "", title: str = "
         axes[1].set_title("like geometries together", fontsize=NORMAL)
     if title:
         draw_title(figure, title, panels)
+    if panels > 1:
+        figure.draw_without_rendering()  # to know how large the map is
+        inches = axes[1].get_window_extent().width / figure.dpi
+        _write(axes[1], found.points, [broken(name, LETTERS) for name in names], 2 * half / inches)
     return figure
 
 
-def _write(axes: Axes, points: NDArray[np.float64], names: list[str], inch: float, middle: float) -> None:
-    """Each name right, left, above or below its point, where it covers least of the points and names so far.
+def _write(axes: Axes, points: NDArray[np.float64], names: list[str], inch: float) -> None:
+    """Each name right, left, above or below its point, where it covers least of points, names so far, and the edge.
 
     Args:
         axes: Of the map.
         points, names: Of the models.
         inch: In the units of the points.
-        middle: Of the axes; names are on the side towards it if they have the choice.
     """
-    taken = [(x - 0.04 * inch, y - 0.04 * inch, x + 0.04 * inch, y + 0.04 * inch) for x, y in points]
+    (left_edge, right_edge), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    far = 100 * inch
+    taken = [(x - 0.05 * inch, y - 0.05 * inch, x + 0.05 * inch, y + 0.05 * inch) for x, y in points]
+    taken += [(left_edge - far, -far, left_edge, far), (right_edge, -far, right_edge + far, far)]
+    taken += [(-far, bottom - far, far, bottom), (-far, top, far, top + far)]
     for (x, y), name in zip(points, names, strict=True):
         lines = name.split("\n")
-        width, height = (max(map(len, lines)) * 0.075 * inch, len(lines) * 0.15 * inch)
+        width, height = (max(map(len, lines)) * 0.075 * inch, len(lines) * 0.16 * inch)
         gap = 0.07 * inch
-        right = ((gap, 0, "left", "center"), (x + gap, y - height / 2))
-        left = ((-gap, 0, "right", "center"), (x - gap - width, y - height / 2))
-        above = ((0, gap, "center", "bottom"), (x - width / 2, y + gap))
-        below = ((0, -gap, "center", "top"), (x - width / 2, y - gap - height))
-        sides = [right, left] if x <= middle else [left, right]
-        found = [(how, (*corner, corner[0] + width, corner[1] + height)) for how, corner in [*sides, above, below]]
+        places = (
+            ((gap, 0, "left", "center"), (x + gap, y - height / 2)),
+            ((-gap, 0, "right", "center"), (x - gap - width, y - height / 2)),
+            ((0, gap, "center", "bottom"), (x - width / 2, y + gap)),
+            ((0, -gap, "center", "top"), (x - width / 2, y - gap - height)),
+        )
+        found = [(how, (*corner, corner[0] + width, corner[1] + height)) for how, corner in places]
         (across, up, horizontal, vertical), box = min(found, key=lambda one: sum(_shared(one[1], old) for old in taken))
         taken.append(box)
-        axes.text(x + across, y + up, name, ha=horizontal, va=vertical, fontsize=SMALL)
+        text = axes.text(x + across, y + up, name, ha=horizontal, va=vertical, fontsize=SMALL)
+        text.set_in_layout(False)
 
 
 def _shared(a: Box, b: Box) -> float:

@@ -18,6 +18,7 @@ from cotrain.errors import CotrainError, DataError
 from cotrain.seeds import derive_seed
 
 CADIEU = RecordingNoise()
+SAMPLES = 1000  # of the bootstrap
 SitVariant = Literal["published", "all_images"]
 
 
@@ -102,7 +103,8 @@ def sit_score(
             matrices = [(a, b)]
     low = high = float("nan")
     if variant == "all_images":
-        row = rsa_bootstrap({"model": matrices[0][0]}, matrices[0][1], "spearman", over="stimuli", seed=seed).table()
+        model_rdm, target = matrices[0]
+        row = rsa_bootstrap({"model": model_rdm}, target, "spearman", over="stimuli", draws=SAMPLES, seed=seed).table()
         half = float(row.high[0] - row.similarity[0])
         low, high = float(found.mean()) - half, float(found.mean()) + half
     fewest = int(np.bincount(numbers[rows]).min())

@@ -88,6 +88,8 @@ def checked(values: Given, kind: Kind, where: str) -> Tensor:
         if held.ndim == 1:
             hint = " Of pairs in one row, scipy.spatial.distance.squareform makes the matrix."
         raise DataError(f"{where}: needs (stimuli, stimuli) or (rdms, stimuli, stimuli), found {_shape(held)}.{hint}")
+    if _is_plain(held, kind):
+        return held
     if bool(held.isinf().any()):
         raise DataError(f"{where}: {int(held.isinf().sum())} entries are infinite. Leave these stimuli out.")
     known = held.detach().nan_to_num()
@@ -155,6 +157,8 @@ def only_known(held: Tensor, where: str) -> Tensor:
     Raises:
         DataError: A pair is NaN.
     """
+    if bool(held.detach().sum().isfinite()):
+        return held
     off = ~torch.eye(held.shape[-1], dtype=torch.bool, device=held.device)
     missing = held.isnan() & off
     if bool(missing.any()):
@@ -171,7 +175,16 @@ def _distances(given: Given | Rdm, where: str) -> Tensor:
         held = to_tensor(given.distances().values, where).double()
     else:
         held = checked(given, "distance", where)
+    if not bool(held.diagonal(dim1=-2, dim2=-1).any()):
+        return held
     return held.masked_fill(torch.eye(held.shape[-1], dtype=torch.bool, device=held.device), 0)
+
+
+def _is_plain(held: Tensor, kind: str) -> bool:
+    """Finite distances, exactly symmetric and exactly 0 on the diagonal: nothing else needs to be looked at."""
+    plain = kind == "distance" and bool(held.detach().sum().isfinite())
+    plain = plain and not bool(held.diagonal(dim1=-2, dim2=-1).any())
+    return plain and torch.equal(held, held.transpose(-2, -1))
 
 
 def _require_symmetric(held: Tensor, largest: float, where: str) -> None:

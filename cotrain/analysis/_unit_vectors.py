@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,7 +10,9 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from cotrain.dissimilarity import directions, pairs, u_centred, unit_rows
+from cotrain.dissimilarity import pairs, u_centred
+
+ROUNDING = 1e-13  # of a length in float64
 
 Rdms = Float[Tensor, "*rdms stimuli stimuli"]
 
@@ -33,29 +36,36 @@ def without_mean(matrix: Rdms) -> Rdms:
     return (matrix - mean).masked_fill(torch.eye(number, dtype=torch.bool, device=matrix.device), 0)
 
 
-def _or_nan(unit: Tensor) -> Tensor:
-    """NaN where there is no direction."""
-    return unit.masked_fill((unit == 0).all(-1, keepdim=True), torch.nan)
+def unit(values: Tensor, before: Tensor) -> Tensor:
+    """Rows of length 1; NaN for those that are but the rounding errors of what they were before."""
+    norm, whole = (torch.linalg.vector_norm(one, dim=-1, keepdim=True) for one in (values, before))
+    found: Tensor = values / torch.where(norm > ROUNDING * whole, norm, torch.nan)
+    return found
+
+
+def _centred(values: Tensor) -> Tensor:
+    return unit(values - values.mean(-1, keepdim=True), values)
 
 
 def _ranked(values: Tensor) -> Tensor:
     """Ranks less their mean, of the length that they have without ties."""
     number = values.shape[-1]
-    return (ranks(values) - (number + 1) / 2) * (12 / max(1, number**3 - number)) ** 0.5
+    centred: Tensor = ranks(values) - (number + 1) / 2
+    return centred * math.sqrt(12 / max(1, number**3 - number))
 
 
 # of pairs in rows
 OF_PAIRS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "pearson": lambda values: _or_nan(unit_rows(values)),
-    "cosine": lambda values: _or_nan(directions(values, values)),
-    "spearman": lambda values: _or_nan(unit_rows(ranks(values))),
+    "pearson": _centred,
+    "cosine": lambda values: unit(values, values),
+    "spearman": lambda values: _centred(ranks(values)),
     "rho_a": _ranked,
 }
 # of whole matrices
 OF_MATRICES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "cka": lambda matrix: _or_nan(directions(double_centred(matrix), matrix.flatten(-2))),
-    "whitened_pearson": lambda matrix: _or_nan(directions(double_centred(without_mean(matrix)), matrix.flatten(-2))),
-    "unbiased_cka": lambda matrix: _or_nan(directions(u_centred(matrix), pairs(matrix))),
+    "cka": lambda matrix: unit(double_centred(matrix), matrix.flatten(-2)),
+    "whitened_pearson": lambda matrix: unit(double_centred(without_mean(matrix)), matrix.flatten(-2)),
+    "unbiased_cka": lambda matrix: unit(u_centred(matrix), pairs(matrix)),
 }
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cotrain.analysis._unit_vectors import unit
 from cotrain.dissimilarity import pairs
 
 Numbers = NDArray[np.float64]
@@ -55,7 +56,7 @@ def pair_vectors(values: Tensor, weights: Tensor, method: str) -> Tensor:
     rooted = weights.sqrt()
     if method == "rho_a":
         return rooted * centred * (12 / (total**3 - total)).sqrt()
-    return _unit(rooted * centred, rooted * values)
+    return unit(rooted * centred, rooted * values)
 
 
 def weighted_ranks(values: Tensor, weights: Tensor) -> Tensor:
@@ -121,10 +122,4 @@ def _whitened(rdms: Tensor, weights: Tensor, counts: Tensor, method: str) -> Ten
     part = torch.linalg.solve(system, sums.transpose(1, 2)).transpose(1, 2)
     inside = kernel - part[..., :, None] - part[..., None, :]
     root = (weights + torch.diag_embed(counts)).sqrt()
-    return _unit((inside * root[:, None]).flatten(-2), (whole * root[:, None]).flatten(-2))
-
-
-def _unit(values: Tensor, before: Tensor) -> Tensor:
-    """Rows of length 1; NaN for those that are but the rounding errors of what they were before."""
-    norm, whole = (torch.linalg.vector_norm(one, dim=-1, keepdim=True) for one in (values, before))
-    return values / torch.where(norm > 1e-13 * whole, norm, torch.nan)
+    return unit((inside * root[:, None]).flatten(-2), (whole * root[:, None]).flatten(-2))

@@ -206,7 +206,7 @@ def test_similarities_are_not_compared_with_distances():
     similar, distant = np.corrcoef(values), 1 - np.corrcoef(values)
     with pytest.raises(DataError, match=r"has 1 all along the diagonal, as matrices of similarities have.*kind='simil"):
         compare_rdms(similar, distant)
-    with pytest.raises(DataError, match="first matrix holds values of the kind 'similarity', the second .*'distance'"):
+    with pytest.raises(DataError, match=r"first matrix holds values of the kind 'similarity', the second .*'distance'"):
         compare_rdms(Rdm(similar, kind="similarity"), distant)
     with pytest.raises(DataError, match="said to hold similarities, but a stimulus has none with itself"):
         Rdm(distant, kind="similarity")
@@ -340,7 +340,7 @@ def test_rsatoolbox_objects_keep_the_names_of_their_rows():
 
 
 def test_without_rsatoolbox_it_is_said(monkeypatch):
-    with pytest.raises(DataError, match="Expected an rsatoolbox.rdm.RDMs, found a ndarray"):
+    with pytest.raises(DataError, match=r"Expected an rsatoolbox\.rdm\.RDMs, found a ndarray"):
         from_rsatoolbox(squared_distances())
     monkeypatch.setitem(__import__("sys").modules, "rsatoolbox.rdm", None)
     with pytest.raises(CotrainError, match=r"pip install 'cotrain\[references\]'"):

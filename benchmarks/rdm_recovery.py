@@ -1,13 +1,23 @@
 """Does a student take over a teacher's geometry from an RDM alone, for images that it never saw, and with which loss?
 
 Teacher: a random convolutional network whose answers are recorded with noise as strong as they vary themselves, which
-lifts all dissimilarities, as in recordings. Students: smaller ones, from scratch. Images: noise of several grains, drawn
-anew for each seed, 96 to learn from and 96 held out. Printed are, over seeds, the mean and Student's 95 % interval of
+lifts all dissimilarities, as in recordings. Students: smaller ones, from scratch. Images: noise of several grains,
+drawn anew for each seed, 96 to learn from and 96 held out. Printed are, over seeds, the mean and Student's 95 % interval of
 the Spearman correlation of the student's held-out RDM with that of the teacher without noise; and what the squared
 difference of the student's and the recorded RDM, held out too, consists of: their mean levels, their spreads, and their
 shape, which alone is geometry.
 
-Command: python benchmarks/rdm_recovery.py [--seeds 5] [--steps 100]     (about 30 seconds of one core)
+Command: python benchmarks/rdm_recovery.py [--seeds 5] [--steps 100]     (about a minute of one core)
+Found, 5 seeds:
+
+| student's loss | held-out Spearman | MSE | offset | scale | shape |
+|---|---|---|---|---|---|
+| no loss | 0.676 [0.598, 0.755] | 0.0261 | 67 % | 5 % | 28 % |
+| shuffled teacher | 0.214 [0.165, 0.264] | 0.0082 | 12 % | 3 % | 85 % |
+| raw MSE | 0.723 [0.662, 0.783] | 0.0043 | 1 % | 1 % | 98 % |
+| 1 - Pearson | 0.821 [0.766, 0.877] | 0.0079 | 35 % | 12 % | 53 % |
+
+So most of what raw MSE gains is the level: it ends with the smaller squared difference and the worse geometry.
 """
 
 from __future__ import annotations
@@ -108,7 +118,8 @@ def main() -> None:
     for condition in CONDITIONS:
         found = [recovery(condition, seed, steps=options.steps) for seed in range(options.seeds)]
         total, *parts = (
-            statistics.fmean(getattr(one.parts, name) for one in found) for name in ("total", "offset", "scale", "shape")
+            statistics.fmean(getattr(one.parts, name) for one in found)
+            for name in ("total", "offset", "scale", "shape")
         )
         shares = " | ".join(f"{part:.4f} ({100 * part / total:.0f} %)" for part in parts)
         print(f"| {condition} | {_interval([one.spearman for one in found])} | {total:.4f} | {shares} |", flush=True)

@@ -37,7 +37,7 @@ def test_means_are_of_the_seeds_that_both_have():
 
 def test_a_difference_of_one_seed_is_not_printed_unless_it_says_so():
     table = finetuning_deltas(scores(seeds=1), "student")
-    with pytest.raises(CotrainError, match="The difference of 'V4' is of one seed .*single_seed=True"):
+    with pytest.raises(CotrainError, match=r"The difference of 'V4' is of one seed .*single_seed=True"):
         deltas_as_text(table)
     assert "ONE SEED: no interval, not a result" in deltas_as_text(table, single_seed=True)
     assert "ONE SEED" not in deltas_as_text(finetuning_deltas(scores(), "student"), single_seed=True)

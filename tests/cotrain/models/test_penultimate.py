@@ -28,8 +28,11 @@ def test_these_are_the_20_networks_of_the_published_table():
     assert {name: PENULTIMATE[name][1] for name in PUBLISHED} == PUBLISHED
 
 
-@pytest.mark.parametrize("name", PENULTIMATE)
-@pytest.mark.parametrize("readout", ["published", "before_relu", "after_relu"])
+@pytest.mark.parametrize(
+    ("name", "readout"),
+    [(name, "published") for name in PENULTIMATE]
+    + [(name, kind) for name in ("alexnet", "vgg11_bn", "resnet50") for kind in ("before_relu", "after_relu")],
+)
 def test_features_are_of_the_published_size_for_images_of_224_pixels(name, readout):
     with torch.device("meta"):
         network = penultimate(PenultimateConfig(name=name, readout=readout)).eval()
@@ -96,5 +99,5 @@ def test_weights_from_a_file(tmp_path, monkeypatch):
 
 
 def test_an_unknown_name():
-    with pytest.raises(ModelError, match="The last layer of 'resnet19' is not known here. Did you mean 'resnet18'"):
+    with pytest.raises(ModelError, match=r"The last layer of 'resnet19' is not known here. Did you mean 'resnet18'"):
         penultimate(PenultimateConfig(name="resnet19"))

@@ -4,15 +4,15 @@ A student learns to name objects and is then finetuned on an RDM alone: of 50 ma
 and with the squared difference of raw RDMs, of two controls, and of other networks' last features. Training of each
 kind has one length and is kept to its end. Whether objects are named better is asked of 256 pictures that no run has
 learnt from, by linear support vector machines with nested cross-validation, before and after, seed by seed:
-`cotrain.evaluations.object_readout(run, RECORDED, "layer4")` of each run, then `cotrain.analysis.finetuning_deltas` and
-`deltas_as_text`, which refuses a difference of one seed.
+`cotrain.evaluations.object_readout(run, RECORDED, "layer4")` of each run, then `finetuning_deltas` and `deltas_as_text`
+of `cotrain.analysis`, which refuses a difference of one seed.
 
 Data in the folder `COTRAIN_DATA`: `hvm640_v4/hvm640_v4_210325.npz` (as in `hvm_v4`), and weights of a ResNet-20 trained
 on CIFAR-10 (`cifar_resnets/resnet20-12fca82f.th`). More teachers, with weights of ImageNet: a subclass with
 `teachers = zoo_teachers()`.
 
 Command: cotrain enqueue rdm_finetuning; cotrain work; cotrain report rdm_finetuning
-Time: 20 seconds of one core for a student, 12 for a finetuning; 9 minutes for all 35 runs, and 20 seconds for a readout.
+Time: 20 seconds of one core for a student, 12 for a finetuning; 9 minutes for all 35 runs; 20 for a readout.
 Expected, test split, seeds 0 and 1 (the other three seeds, and so the table of differences, were not computed yet):
 
 | finetuned on | held-out RDM of its teacher (for controls: of V4), Spearman |
@@ -22,7 +22,7 @@ Expected, test split, seeds 0 and 1 (the other three seeds, and so the table of 
 | V4 shuffled, control | .151, .154 |
 | V4 surrogate, control | .138, .166 |
 | ResNet-20 | .303, .294 |
-| untrained SqueezeNet | not noted, .698 |
+| untrained SqueezeNet | .761, .698 |
 
 The student names .273 and .293 of the objects with its own classifier (chance .125); for seed 0 the support vector
 machines read out .309 before finetuning. What finetuning changes of that is not known: nothing is claimed.
@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from cotrain import Experiment, Recipe
+from cotrain import Config, Experiment, Recipe
 from cotrain.data import (
     ArraysConfig,
     GaussianSurrogateConfig,
@@ -48,15 +48,14 @@ from cotrain.data import (
 )
 from cotrain.losses import CrossEntropyConfig, RdmMatchConfig
 from cotrain.models import (
-    PENULTIMATE,
     CifarResNetConfig,
     LinearHeadConfig,
     PenultimateConfig,
     RdmHeadConfig,
     SharedBackboneConfig,
     SmallCnnConfig,
+    penultimate_sizes,
 )
-from cotrain.resolve import AnyConfig
 from cotrain.tasks import TaskConfig
 from cotrain.training import (
     AdamWConfig,
@@ -91,24 +90,24 @@ FINETUNING = TrainerConfig(
     mixing=MixingConfig(main="geometry", batch_size=160),
 )
 
-TEACHERS: tuple[tuple[str, AnyConfig, int], ...] = (
+TEACHERS: tuple[tuple[str, Config, int], ...] = (
     ("ResNet-20", CifarResNetConfig(weights="cifar_resnets/resnet20-12fca82f.th"), 32),
     ("untrained SqueezeNet", PenultimateConfig(name="squeezenet1_1"), 64),
 )
 """(label, network, size of its images): networks whose geometry is learnt besides that of V4."""
 
 
-def zoo_teachers(weights: str = "IMAGENET1K_V1") -> tuple[tuple[str, AnyConfig, int], ...]:
+def zoo_teachers(weights: str = "IMAGENET1K_V1") -> tuple[tuple[str, Config, int], ...]:
     """The 20 networks of the published table as teachers, with weights that torchvision has or downloads."""
-    return tuple((name, PenultimateConfig(name=name, weights=weights), 224) for name in PENULTIMATE)
+    return tuple((name, PenultimateConfig(name=name, weights=weights), 224) for name in penultimate_sizes())
 
 
-def recorded_geometry(recording: AnyConfig) -> RdmOfResponsesConfig:
+def recorded_geometry(recording: Config) -> RdmOfResponsesConfig:
     """Data with the RDM of the V4 responses as the task "geometry"."""
     return RdmOfResponsesConfig(data=recording, task="v4", name="geometry")
 
 
-def network_geometry(network: AnyConfig, *, size: int = 0) -> NetworkRdmConfig:
+def network_geometry(network: Config, *, size: int = 0) -> NetworkRdmConfig:
     """Data with the RDM of a network's last features as the task "geometry"."""
     return NetworkRdmConfig(data=RECORDED, shown="objects", network=network, size=size, task="geometry")
 
@@ -117,7 +116,7 @@ class RdmFinetuning(Recipe):
     """Does a network that names objects name them better after it was finetuned on nothing but the geometry of V4?"""
 
     seeds: ClassVar[tuple[int, ...]] = (0, 1, 2, 3, 4)
-    teachers: ClassVar[tuple[tuple[str, AnyConfig, int], ...]] = TEACHERS
+    teachers: ClassVar[tuple[tuple[str, Config, int], ...]] = TEACHERS
 
     def experiments(self) -> Iterator[Experiment]:
         """The student, and what becomes of it with each teacher, loss and control."""
@@ -144,7 +143,7 @@ class RdmFinetuning(Recipe):
             yield finetuned(student, name, network_geometry(network, size=size))
 
 
-def finetuned(student: Experiment, label: str, data: AnyConfig, *, objective: AnyConfig = PEARSON) -> Experiment:
+def finetuned(student: Experiment, label: str, data: Config, *, objective: Config = PEARSON) -> Experiment:
     """An experiment that starts from the student's backbone and learns the task "geometry" of some data alone."""
     task = TaskConfig(name="geometry", tap=TAP, head=RdmHeadConfig(), objective=objective)
     model = SharedBackboneConfig(backbone=BACKBONE, tasks=(task,))

@@ -40,10 +40,13 @@ def finetuning_deltas(scores: pd.DataFrame, before: str, *, confidence: float = 
     table = paired_differences(scores, before, confidence=confidence)
     if table.empty:
         raise CotrainError(f"No experiment has a score and a seed in common with {before!r}.")
-    wide = scores.pivot_table(index=["score", "seed"], columns="label", values="value")
-    means = [wide.loc[row.score, [before, row.label]].dropna().mean() for row in table[["label", "score"]].itertuples()]
-    table.insert(2, "before", [float(mean[before]) for mean in means])
-    table.insert(3, "after", [float(mean[label]) for mean, label in zip(means, table.label, strict=True)])
+    means = []
+    for label, score in zip(table.label, table.score, strict=True):
+        of_score = scores[(scores.score == score) & scores.label.isin([before, label])]
+        wide = of_score.pivot_table(index="seed", columns="label", values="value").dropna()
+        means.append((float(wide[before].mean()), float(wide[label].mean())))
+    table.insert(2, "before", [mean[0] for mean in means])
+    table.insert(3, "after", [mean[1] for mean in means])
     return table
 
 
@@ -70,7 +73,7 @@ def deltas_as_text(table: pd.DataFrame, *, single_seed: bool = False, percent: b
         "| finetuned on | score | before | after | difference | 95 % interval, seeds |",
         "|---|---|---|---|---|---|",
     ]
-    for row in table.itertuples():
+    for _, row in table.iterrows():
         before, after, change, low, high = (
             unit * float(value) for value in (row.before, row.after, row.difference, row.low, row.high)
         )

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from cotrain.analysis._extract import extract
 from cotrain.analysis._reductions import AveragePool
 from cotrain.errors import ModelError
-from cotrain.models import PENULTIMATE, LastFeatures, PenultimateConfig, penultimate
+from cotrain.models import LastFeatures, PenultimateConfig, penultimate, penultimate_sizes
 from cotrain.seeds import derive_seed
 
 # of colour images in 0..1, with which torchvision's networks were trained
@@ -22,7 +22,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def zoo_features(
     images: Any,
-    names: Sequence[str] = tuple(PENULTIMATE),
+    names: Sequence[str] | None = None,
     *,
     weights: str | Mapping[str, str] = "",
     readout: LastFeatures = "published",
@@ -39,7 +39,7 @@ def zoo_features(
 
     Args:
         images: As `extract` takes them.
-        names: Of `cotrain.models.PENULTIMATE`, which are the 20 of the published table.
+        names: Of `cotrain.models.penultimate_sizes()`; None: all, the 20 of the published table.
         weights: For all networks or {name: weights}: a name of torchvision's ("IMAGENET1K_V1"), or a file in the
             data folder. Empty, or a name that is left out: random weights.
         readout: Which last features, see `PenultimateConfig`.
@@ -56,8 +56,9 @@ def zoo_features(
         ModelError: A name is not known, no network is named, weights are of networks that are not asked for or do not
             fit, or images do not pass.
     """
+    names = tuple(penultimate_sizes()) if names is None else names
     if not names:
-        raise ModelError(f"No network is asked for. Known are {', '.join(PENULTIMATE)}.")
+        raise ModelError(f"No network is asked for. Known are {', '.join(penultimate_sizes())}.")
     if isinstance(weights, Mapping) and (others := sorted(set(weights) - set(names))):
         raise ModelError(f"There are weights of {', '.join(others)}, which is not among the networks asked for.")
     configs = [

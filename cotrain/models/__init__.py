@@ -19,7 +19,7 @@ from cotrain.models._heads import (
 )
 from cotrain.models._norms_of_ranks import statistics_of_all
 from cotrain.models._path_patterns import chosen_parameters, matching
-from cotrain.models._penultimate import PENULTIMATE, LastFeatures, Penultimate, PenultimateConfig, penultimate
+from cotrain.models._penultimate import LastFeatures, Penultimate, PenultimateConfig, penultimate, penultimate_sizes
 from cotrain.models._point_pooled_readout import PointPooledReadoutConfig, point_pooled_readout
 from cotrain.models._readout import Readout
 from cotrain.models._se_core import SeCoreConfig, se_core
@@ -30,7 +30,6 @@ from cotrain.models._torchvision_backbone import TorchvisionBackboneConfig, torc
 from cotrain.models._weights import LoadReport, load_partial
 
 __all__ = [
-    "PENULTIMATE",
     "AttentionReadoutConfig",
     "CifarResNetConfig",
     "ConvolutionalHeadConfig",
@@ -72,6 +71,7 @@ __all__ = [
     "manifold_head",
     "matching",
     "penultimate",
+    "penultimate_sizes",
     "point_pooled_readout",
     "rdm_head",
     "resolve_tap",

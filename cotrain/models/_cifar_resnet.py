@@ -62,7 +62,7 @@ class CifarResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(images, 64, height / 4, width / 4)."""
-        maps = self.relu(self.bn1(self.conv1(images)))
+        maps: Tensor = self.relu(self.bn1(self.conv1(images)))
         for number in range(1, len(STAGES) + 1):
             maps = getattr(self, f"layer{number}")(maps)
         return maps

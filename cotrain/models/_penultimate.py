@@ -59,7 +59,7 @@ class PenultimateConfig(Config):
     """
 
     kind: ClassVar[str] = "cotrain.models.penultimate"
-    name: str  # one of `cotrain.models.PENULTIMATE`
+    name: str  # one of `cotrain.models.penultimate_sizes()`
     weights: str = ""
     """Empty: random. Else a name of torchvision's weights ("IMAGENET1K_V1"), or a file of a state dict, relative to the
     data folder (COTRAIN_DATA)."""
@@ -83,6 +83,15 @@ class Penultimate(nn.Module):
         """(images, features) of colour images (images, 3, height, width), normalised as the network expects it."""
         found = pass_to(self.network, images, places(self.network, [self.layer]))[self.layer]
         return found.flatten(2).mean(2) if found.ndim > 2 else found
+
+
+def penultimate_sizes() -> dict[str, int]:
+    """{name in torchvision: features} of the 20 networks whose last features are known, in the published order.
+
+    >>> penultimate_sizes()["resnet18"]
+    512
+    """
+    return {name: features for name, (_, features) in PENULTIMATE.items()}
 
 
 def penultimate(config: PenultimateConfig) -> Penultimate:

@@ -9,7 +9,7 @@ from torch.nn.functional import relu
 
 from cotrain.analysis import zoo_features
 from cotrain.errors import ModelError
-from cotrain.models import PENULTIMATE, PenultimateConfig, penultimate
+from cotrain.models import PenultimateConfig, penultimate, penultimate_sizes
 from cotrain.seeds import derive_seed
 
 IMAGES = torch.randint(0, 256, (3, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -21,7 +21,7 @@ def test_they_come_one_by_one_in_order_and_of_their_sizes():
     held = dict(found)
     assert list(held) == ["squeezenet1_1", "resnet18"]
     assert {name: tuple(values.shape) for name, values in held.items()} == {
-        name: (3, PENULTIMATE[name][1]) for name in held
+        name: (3, penultimate_sizes()[name]) for name in held
     }
     assert not torch.equal(*(values[:, :512] for values in held.values()))
 

@@ -57,7 +57,7 @@ def test_it_is_the_nested_score_of_the_pooled_layer_on_the_test_images_of_the_ru
 
 
 def test_a_task_that_is_no_classification(run):
-    with pytest.raises(DataError, match="no classification task 'object'. Did you mean 'objects'"):
+    with pytest.raises(DataError, match=r"no classification task 'object'. Did you mean 'objects'"):
         object_readout(run, ARRAYS, "layer2", task="object")
     with pytest.raises(DataError, match="no classification task 'geometry'"):
         object_readout(run, ARRAYS, "layer2", task="geometry")

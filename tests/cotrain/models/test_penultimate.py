@@ -7,7 +7,8 @@ from torch.nn.functional import relu
 from torchvision.models import get_model
 
 from cotrain.errors import ModelError
-from cotrain.models import PENULTIMATE, PenultimateConfig, penultimate
+from cotrain.models import PenultimateConfig, penultimate
+from cotrain.models._penultimate import PENULTIMATE
 from cotrain.resolve import build
 
 PUBLISHED = {"alexnet": 4096, "resnet18": 512, "resnet50": 2048, "squeezenet1_0": 512, "densenet161": 2208}

@@ -4,8 +4,8 @@ Teacher: a random convolutional network whose answers are recorded with noise as
 lifts all dissimilarities, as in recordings. Students: smaller ones, from scratch. Images: noise of several grains,
 drawn anew for each seed, 96 to learn from and 96 held out. Printed are, over seeds, the mean and Student's 95 %
 interval of the Spearman correlation of the student's held-out RDM with that of the teacher without noise; and what the
-squared difference of the student's and the recorded RDM, held out too, consists of: their mean levels, their spreads, and their
-shape, which alone is geometry.
+squared difference of the student's and the recorded RDM, held out too, consists of: their mean levels, their spreads, and
+their shape, which alone is geometry.
 
 Command: python benchmarks/rdm_recovery.py [--seeds 5] [--steps 100]     (about a minute of one core)
 Found, 5 seeds:

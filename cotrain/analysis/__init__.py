@@ -7,6 +7,7 @@ from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
 from cotrain.analysis._difference_figure import draw_differences
 from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
+from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_deltas
 from cotrain.analysis._folds import Folds, brain_score_splits, given_folds, group_k_fold, k_fold, stratified_k_fold
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
@@ -23,6 +24,7 @@ from cotrain.analysis._manifold_result import ManifoldGeometry
 from cotrain.analysis._manifold_spectrum import ManifoldSpectrum, manifold_spectrum
 from cotrain.analysis._manifold_tuning_file import TuningSession, read_tuning
 from cotrain.analysis._mds_figure import Arrangement, mds_figure, scaled_to_plane
+from cotrain.analysis._mse_decomposition import MseParts, mse_decomposition
 from cotrain.analysis._neuron_metrics import (
     Summary,
     VarianceCeiling,
@@ -70,6 +72,7 @@ from cotrain.analysis._simulated_capacity import SimulatedCapacity, simulated_ca
 from cotrain.analysis._sit import SitScore, sit_score
 from cotrain.analysis._style import Look, looks
 from cotrain.analysis._tagged_rdm import Rdm
+from cotrain.analysis._zoo import zoo_features
 
 __all__ = [
     "Arrangement",
@@ -86,6 +89,7 @@ __all__ = [
     "Look",
     "ManifoldGeometry",
     "ManifoldSpectrum",
+    "MseParts",
     "Ols",
     "Pca",
     "PermutationTest",
@@ -117,6 +121,7 @@ __all__ = [
     "contact_sheet",
     "corruption_errors",
     "crossvalidated_rdm",
+    "deltas_as_text",
     "draw_differences",
     "draw_heat_maps",
     "draw_rdm",
@@ -125,6 +130,7 @@ __all__ = [
     "explained_variance",
     "extract",
     "find_copies",
+    "finetuning_deltas",
     "fraction_explainable_variance",
     "from_rsatoolbox",
     "gaussian_geometry",
@@ -142,6 +148,7 @@ __all__ = [
     "manifolds_of_sessions",
     "mds_figure",
     "mean_squared_error",
+    "mse_decomposition",
     "neuron_correlations",
     "noise_ceiling",
     "noise_precision",
@@ -179,4 +186,5 @@ __all__ = [
     "summary",
     "to_rsatoolbox",
     "variance_ceiling",
+    "zoo_features",
 ]

@@ -1,9 +1,6 @@
 """Scores of predictions; each function yields (name, value). And how well responses are known."""
 
-from cotrain.metrics._ceilings import (
-    VarianceCeiling,
-    variance_ceiling,
-)
+from cotrain.metrics._ceilings import VarianceCeiling, variance_ceiling
 from cotrain.metrics._corruption_error import (
     CorruptionError,
     classification_errors,
@@ -18,24 +15,10 @@ from cotrain.metrics._explained import (
     mean_squared_error,
     r2,
 )
-from cotrain.metrics._manifolds import (
-    manifold_scores,
-)
-from cotrain.metrics._normalised import (
-    Summary,
-    normalised,
-    summary,
-)
-from cotrain.metrics._reliability import (
-    oracle_correlation,
-    split_half_reliability,
-)
-from cotrain.metrics._scores import (
-    classification_scores,
-    neural_scores,
-    neuron_correlations,
-    rdm_scores,
-)
+from cotrain.metrics._manifolds import manifold_scores
+from cotrain.metrics._normalised import Summary, normalised, summary
+from cotrain.metrics._reliability import oracle_correlation, split_half_reliability
+from cotrain.metrics._scores import classification_scores, neural_scores, neuron_correlations, rdm_scores
 
 __all__ = [
     "CorruptionError",

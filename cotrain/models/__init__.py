@@ -4,6 +4,7 @@ from cotrain.models._attention_readout import AttentionReadoutConfig, attention_
 from cotrain.models._backbone import tapped
 from cotrain.models._batch_norm import batch_norms, chosen_batch_norms, keeping_statistics
 from cotrain.models._channels_last import channels_last
+from cotrain.models._cifar_resnet import CifarResNetConfig, cifar_resnet
 from cotrain.models._classifiers import ConvolutionalHeadConfig, DenseHeadConfig, convolutional_head, dense_head
 from cotrain.models._factorized_readout import FactorizedReadoutConfig, factorized_readout
 from cotrain.models._gaussian_readout import GaussianReadout, GaussianReadoutConfig, gaussian_readout
@@ -18,6 +19,7 @@ from cotrain.models._heads import (
 )
 from cotrain.models._norms_of_ranks import statistics_of_all
 from cotrain.models._path_patterns import chosen_parameters, matching
+from cotrain.models._penultimate import LastFeatures, Penultimate, PenultimateConfig, penultimate, penultimate_sizes
 from cotrain.models._point_pooled_readout import PointPooledReadoutConfig, point_pooled_readout
 from cotrain.models._readout import Readout
 from cotrain.models._se_core import SeCoreConfig, se_core
@@ -29,16 +31,20 @@ from cotrain.models._weights import LoadReport, load_partial
 
 __all__ = [
     "AttentionReadoutConfig",
+    "CifarResNetConfig",
     "ConvolutionalHeadConfig",
     "DenseHeadConfig",
     "FactorizedReadoutConfig",
     "GaussianReadout",
     "GaussianReadoutConfig",
     "Head",
+    "LastFeatures",
     "LinearHeadConfig",
     "LoadReport",
     "ManifoldHeadConfig",
     "MultiTaskModel",
+    "Penultimate",
+    "PenultimateConfig",
     "PointPooledReadoutConfig",
     "RdmHeadConfig",
     "Readout",
@@ -53,6 +59,7 @@ __all__ = [
     "channels_last",
     "chosen_batch_norms",
     "chosen_parameters",
+    "cifar_resnet",
     "convolutional_head",
     "dense_head",
     "factorized_readout",
@@ -63,6 +70,8 @@ __all__ = [
     "load_partial",
     "manifold_head",
     "matching",
+    "penultimate",
+    "penultimate_sizes",
     "point_pooled_readout",
     "rdm_head",
     "resolve_tap",

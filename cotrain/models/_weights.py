@@ -115,12 +115,26 @@ def read_weights(network: str, weights: str) -> Mapping[str, Any]:
                 f"{chosen.url} cannot be loaded: {error}. Without a network, put the file into the folder "
                 f"{torch.hub.get_dir()}/checkpoints."
             ) from None
-    path = data_folder() / weights
-    if not path.is_file():
+    if not (data_folder() / weights).is_file():
         raise ModelError(
-            f"torchvision has no weights {weights!r} of {network}, and there is no file {path}."
+            f"torchvision has no weights {weights!r} of {network}, and there is no file {data_folder() / weights}."
             f"{did_you_mean(weights, known)} Paths start from the folder that COTRAIN_DATA names."
         )
+    return read_weights_file(weights)
+
+
+def read_weights_file(weights: str) -> Mapping[str, Any]:
+    """The state in a file of weights: tensors and plain containers, no code.
+
+    Args:
+        weights: Path, relative to the data folder.
+
+    Raises:
+        ModelError: There is no such file, or it cannot be read.
+    """
+    path = data_folder() / weights
+    if not path.is_file():
+        raise ModelError(f"There is no file of weights {path}. Paths start from the folder that COTRAIN_DATA names.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError) as error:

@@ -16,6 +16,7 @@ from cotrain.training._model_responses import (
 )
 from cotrain.training._monitor import Monitor, MonitorConfig
 from cotrain.training._needed import RunOfConfig, find_run, looking_beside, run_of, write_finished
+from cotrain.training._network_rdm import NetworkRdmConfig, network_rdm
 from cotrain.training._optimisers import (
     AdamConfig,
     AdamWConfig,
@@ -65,6 +66,7 @@ __all__ = [
     "MilestonesConfig",
     "Monitor",
     "MonitorConfig",
+    "NetworkRdmConfig",
     "OneCycleConfig",
     "ParameterGroupConfig",
     "PlateauConfig",
@@ -103,6 +105,7 @@ __all__ = [
     "load_state",
     "looking_beside",
     "milestones",
+    "network_rdm",
     "one_cycle",
     "parameter_groups",
     "pick_device",

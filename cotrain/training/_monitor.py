@@ -26,17 +26,19 @@ class MonitorConfig(Config):
     | `all` | each task is better than at the best epoch | .61, .31 is, .90, .30 is not |
     | `any` | some task is better than its own best, whichever epoch that was of | .10, .31 is |
     | `pareto` | none is worse than at the best epoch, and some task is better | .60, .31 is, .90, .29 is not |
+    | `last` | always, so that training of one length is kept to its end | .10, .10 is |
 
     Better and worse mean by more than the tolerance. A best score changes only with a score that is better than it, so
     that many small gains add up to one that counts. The first epoch is always better. An epoch with an undefined
-    score is not, but by `any` its other tasks still count.
+    score is not, but by `any` its other tasks still count. `last` is for controls whose validation means nothing, and
+    for what is compared with them; patience never runs out by it.
     """
 
     kind: ClassVar[str] = "cotrain.training.MonitorConfig"
     tasks: tuple[tuple[str, Annotated[float, Gt(0)]], ...] = ()  # (task, weight in the mean); empty: all tasks alike
     patience: Annotated[int, Ge(1)] | None = None  # epochs without a better score before training stops; None: never
     tolerance: Annotated[float, Ge(0)] = 0.0  # an epoch is better only by more than this
-    rule: Annotated[Literal["mean", "all", "any", "pareto"], AddedLater(neutral="mean")] = "mean"
+    rule: Annotated[Literal["mean", "all", "any", "pareto", "last"], AddedLater(neutral="mean")] = "mean"
     minimum_epochs: Annotated[Annotated[int, Ge(0)], AddedLater(neutral=0)] = 0  # patience ends no shorter training
     metrics: Annotated[tuple[tuple[str, str], ...], AddedLater(neutral=())] = ()
     """(task, metric) of tasks of which another than the primary score is followed, such as ("v1", "loss")."""
@@ -124,6 +126,8 @@ class Monitor:
 
     def _rule(self, found: Mapping[str, float], value: float, grown: set[str]) -> bool:
         match self.config.rule:
+            case "last":
+                return True
             case "mean":
                 return self._beats(value, self.best)
             case "all":

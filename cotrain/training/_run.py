@@ -199,9 +199,10 @@ def without_weights(config: Config) -> Config:
     if isinstance(config, StartFromConfig):
         return without_weights(config.model)
     backbone = getattr(config, "backbone", None)
-    fields = {"weights": "", "reset": ()}
-    if not isinstance(backbone, Config) or not set(fields) <= set(type(backbone).model_fields):
+    if not isinstance(backbone, Config) or "weights" not in type(backbone).model_fields:
         return config
+    neutral: dict[str, Any] = {"weights": "", "reset": ()}
+    fields = {name: value for name, value in neutral.items() if name in type(backbone).model_fields}
     return config.replace(backbone=backbone.replace(**fields))
 
 

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from cotrain.config import AddedLater, Config, NotIdentity
 from cotrain.data import DigitsConfig
 from cotrain.errors import CotrainError
+from cotrain.models import CifarResNetConfig
 from cotrain.resolve import config_class, read_config, resolve
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "keys.json"
@@ -44,6 +45,8 @@ RUN = {"data": DigitsConfig(), "shown": "digits", "run": "0123456789abcdef" * 2}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "cotrain.training.teacher_responses": {**RUN, "layer": "layer3"},
     "cotrain.training.predicted_responses": {**RUN, "predicted": "v4"},
+    "cotrain.training.network_rdm": {"data": DigitsConfig(), "shown": "digits", "network": CifarResNetConfig()},
+    "cotrain.models.penultimate": {"name": "resnet18"},
     "cotrain.training.start_from": {"model": DigitsConfig(), "run": RUN["run"]},
     "cotrain.training.hooks.clip_gradients": {"norm": 1.0},
     "cotrain.training.hooks.match_representations": {"layers": ("layer1",), "snr": ((4.0, 0.5),)},

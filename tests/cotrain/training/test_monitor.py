@@ -143,7 +143,7 @@ def test_the_rule_is_that_of_a_plain_search(values, patience, tolerance):
     assert last == len(values) or waits[-1] == patience
 
 
-RULES = ("mean", "all", "any", "pareto")
+RULES = ("mean", "all", "any", "pareto", "last")
 SCORE = st.one_of(st.just(math.nan), st.sampled_from([-0.4, -0.1, 0.0, 0.1, 0.2, 0.3, 0.35, 0.5]), st.floats(-1, 1))
 EPOCHS = st.lists(st.fixed_dictionaries(dict.fromkeys(KINDS, SCORE)), min_size=1, max_size=15)
 CONFIGS = st.builds(
@@ -189,6 +189,7 @@ def better_epochs(config, epochs) -> list[int]:
             "all": all(tasks.values()),
             "any": any(own.values()),
             "pareto": any(tasks.values()) and not any(worse(values[task], best[task]) for task in weights),
+            "last": True,
         }
         better += [epoch] if found[config.rule] else []
     return better
@@ -225,6 +226,8 @@ BEFORE = {"digits": 0.6, "v1": 0.3}
         ("pareto", (0.9, 0.29), False),
         ("pareto", (0.6, 0.3), False),
         ("pareto", (0.9, math.nan), False),
+        ("last", (0.1, 0.1), True),
+        ("last", (math.nan, 0.1), True),
     ],
 )
 def test_the_rules_by_example(rule, values, better):

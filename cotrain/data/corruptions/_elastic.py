@@ -100,10 +100,12 @@ def sample(images: Tensor, rows: Tensor, columns: Tensor, *, repeat_edge: bool =
     padded = pad(images.float(), (1, 1, 1, 1), mode="replicate").to(torch.uint8)
     upper, lower = padded[:, :, :-1], padded[:, :, 1:]
     # a pixel and its three neighbours to the lower right are one number, so that one look-up finds all
-    four = torch.stack([upper[..., :-1], upper[..., 1:], lower[..., :-1], lower[..., 1:]], -1).view(torch.int32)
+    four = torch.stack([upper[..., :-1], upper[..., 1:], lower[..., :-1], lower[..., 1:]], -1)
+    # two dimensions: of more, one of a single channel may have a stride that cannot be viewed as larger numbers
+    neighbours = four.flatten(0, 3).view(torch.int32).view(*images.shape[:2], -1)
     places = (row + 1) * four.shape[3] + (column + 1)
     places = places.long().flatten(1)[:, None].expand(-1, images.shape[1], -1)
-    found = four.flatten(2).gather(2, places).view(images.shape)
+    found = neighbours.gather(2, places).view(images.shape)
     sums: Tensor = (found & 255) * ((PIXEL - down) * (PIXEL - right))[:, None]
     for weight in ((PIXEL - down) * right, down * (PIXEL - right), down * right):
         found = found >> 8

@@ -137,9 +137,10 @@ def unconnected(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def lab(unconnected: Lab) -> Iterator[Lab]:
     """A lab, and this process connected to its database."""
-    from cotrain.tables import configs
+    from cotrain.tables import configs, evaluate
     from cotrain.tables.connect import connect, disconnect
 
+    evaluate._built.cache_clear()  # another lab's data may have had the same config
     connect(create=True)
     yield unconnected
     connect()  # whatever the tests did to the connection

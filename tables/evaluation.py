@@ -58,7 +58,8 @@ class EvaluationTable(dj.Computed):
     """What the tables share: each row of the part is one object of the list that the function returns.
 
     `kinds` are public names of functions, `rows` is the name of the part, `shown` the columns that people are shown
-    the medians of, within each group of the columns `within`. The table's own columns begin with `prefix`.
+    the medians of, within each group of the columns `within`. The table's own columns begin with `prefix`; after it,
+    some are named as the fields `kept` of the config, whose values they hold.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -66,6 +67,7 @@ class EvaluationTable(dj.Computed):
     rows: ClassVar[str] = ""
     within: ClassVar[tuple[str, ...]] = ()
     shown: ClassVar[tuple[str, ...]] = ()
+    kept: ClassVar[tuple[str, ...]] = ()
 
     @property
     def key_source(self) -> Any:
@@ -79,9 +81,9 @@ class EvaluationTable(dj.Computed):
         return getattr(cls, cls.rows)
 
     @classmethod
-    def facts(cls, config: Config) -> dict[str, Any]:  # noqa: ARG003
+    def facts(cls, config: Config) -> dict[str, Any]:
         """What the table's own columns hold beside count, seconds and device."""
-        return {}
+        return {f"{cls.prefix}_{name}": getattr(config, name) for name in cls.kept}
 
     @classmethod
     def steps(cls, config: Config) -> int | None:  # noqa: ARG003

@@ -96,17 +96,13 @@ class NoiseMixture(EvaluationTable):
     rows = "Score"
     within = ("task", "split", "shown", "metric")
     shown = ("value",)
+    kept = ("seed",)
     definition = table_definition(
         prefix,
         "Scores of a run on clean images and on a mixture of Gaussian noise",
         "of scores, of all classification tasks together",
         "mixture_seed : int32                # of the noise",
     )
-
-    @classmethod
-    def facts(cls, config: Any) -> dict[str, Any]:
-        """The seed of the noise, which is not the run's."""
-        return {"mixture_seed": config.seed}
 
     class Score(dj.Part):
         """One score."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
 from cotrain.tables.evaluation import Evaluation, EvaluationTable, table_definition
@@ -21,17 +19,13 @@ class Rsa(EvaluationTable):
     rows = "Layer"
     within = ("target", "session", "dissimilarity", "comparison", "layer")
     shown = ("similarity", "low", "high", "ceiling_lower", "ceiling_upper")
+    kept = ("seed",)
     definition = table_definition(
         prefix,
         "Representational similarity of layers of a run to recordings",
         "of layers, of all targets, dissimilarities and comparisons",
         "rsa_seed : int32                # of bootstrap, halvings of repeats, and projections",
     )
-
-    @classmethod
-    def facts(cls, config: Any) -> dict[str, Any]:
-        """The seed, which is not the run's."""
-        return {"rsa_seed": config.seed}
 
     class Layer(dj.Part):
         """One layer and one target, by one dissimilarity and comparison."""
@@ -67,6 +61,7 @@ class SitScores(EvaluationTable):
     rows = "Layer"
     within = ("target", "session", "layer")
     shown = ("sit", "sit_low", "sit_high", "images")
+    kept = ("variant", "seed")
     definition = table_definition(
         prefix,
         "SIT scores of layers of a run",
@@ -74,11 +69,6 @@ class SitScores(EvaluationTable):
         "sit_variant : varchar(16)       # all_images or published",
         "sit_seed : int32                # of images, noise, bootstrap and projections",
     )
-
-    @classmethod
-    def facts(cls, config: Any) -> dict[str, Any]:
-        """Variant, and the seed, which is not the run's."""
-        return {"sit_variant": config.variant, "sit_seed": config.seed}
 
     class Layer(dj.Part):
         """One layer and one recording."""
@@ -110,6 +100,7 @@ class LinearSvmScores(EvaluationTable):
     rows = "Layer"
     within = ("target", "session", "layer")
     shown = ("svm", "svm_low", "svm_high", "chance", "images")
+    kept = ("variant", "seed")
     definition = table_definition(
         prefix,
         "Accuracy of linear support vector machines on layers of a run",
@@ -117,11 +108,6 @@ class LinearSvmScores(EvaluationTable):
         "svm_variant : varchar(16)       # nested, published or grid_search",
         "svm_seed : int32                # of splits, subsets, noise and projections",
     )
-
-    @classmethod
-    def facts(cls, config: Any) -> dict[str, Any]:
-        """Variant, and the seed, which is not the run's."""
-        return {"svm_variant": config.variant, "svm_seed": config.seed}
 
     class Layer(dj.Part):
         """One layer and the images of one classification."""

@@ -26,7 +26,7 @@ LEVELS = (
     {"recipe"},
     {"resolve"},
     {"config"},
-    {"_fields", "_yaml", "seeds", "settings"},
+    {"_fields", "_tensors", "_yaml", "seeds", "settings"},
     {"errors"},
 )
 RECIPES_MAY_IMPORT = {"face", "data", "losses", "metrics", "models", "tasks", "training"}

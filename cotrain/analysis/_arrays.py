@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from cotrain._tensors import tensor_of
 from cotrain.errors import DataError
 
 Array = NDArray[Any] | Tensor
@@ -27,10 +28,34 @@ def to_tensor(values: Given, what: str) -> Tensor:
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
             raise DataError(f"{what} must be numbers, found {array.dtype}.")
-        held = torch.from_numpy(np.ascontiguousarray(array if array.dtype.kind == "f" else array.astype(float)))
+        held = tensor_of(np.ascontiguousarray(array if array.dtype.kind == "f" else array.astype(float)))
     if held.dtype in (torch.float32, torch.float64):
         return held
     return held.float() if held.dtype in (torch.float16, torch.bfloat16) else held.double()
+
+
+def matrix(values: Array, what: str) -> Tensor:
+    """Values as a floating-point matrix: float32 and float64 as they are, half precision as float32, integers as
+    float64; one dimension becomes a column.
+
+    Raises:
+        DataError: They are no numbers, or have more than two dimensions, or none.
+    """
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind not in "fiub":
+            raise DataError(f"{what}: expected numbers, found an array of {values.dtype}.")
+        tensor = tensor_of(np.ascontiguousarray(values))
+    elif isinstance(values, Tensor):
+        tensor = values.detach()
+    else:
+        raise DataError(f"{what}: expected a tensor or an array, found a {type(values).__name__}.")
+    if tensor.ndim == 1:
+        tensor = tensor[:, None]
+    if tensor.ndim != 2:
+        raise DataError(f"{what}: expected a matrix with one row a stimulus, found shape {tuple(tensor.shape)}.")
+    if tensor.dtype in (torch.float16, torch.bfloat16):
+        return tensor.float()
+    return tensor if tensor.is_floating_point() else tensor.double()
 
 
 def like(result: Tensor, *given: object) -> Any:

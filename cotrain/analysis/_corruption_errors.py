@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cotrain.analysis._robustness import CLEAN, Robustness
-from cotrain.errors import CotrainError, did_you_mean
+from cotrain.analysis._robustness import CLEAN, Robustness, by_label, require_label
+from cotrain.errors import CotrainError
 from cotrain.metrics import mean_corruption_error, relative_mean_corruption_error
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def corruption_errors(held: Robustness, baseline: str) -> pd.DataFrame:
     Raises:
         CotrainError: No experiment has that label, or the score is no share of images.
     """
-    if baseline not in held.labels:
-        raise CotrainError(f"No evaluated run has the label {baseline!r}.{did_you_mean(baseline, held.labels)}")
+    require_label(held, baseline)
     if held.metric not in SHARES:
         raise CotrainError(f"mCE is defined for {' and '.join(SHARES)}, not for {held.metric}.")
     wide = 1 - held.values.pivot(index=["run_key", "label", "seed"], columns=["corruption", "severity"], values="value")
@@ -43,6 +42,5 @@ def corruption_errors(held: Robustness, baseline: str) -> pd.DataFrame:
     found = wide.index.to_frame(index=False)
     found["mce"] = [mean_corruption_error(own, reference).value for own in errors]
     found["relative_mce"] = [relative_mean_corruption_error(own, reference).value for own in errors]
-    place = {label: number for number, label in enumerate(held.labels)}
-    found = found.assign(place=found.label.map(place)).sort_values(["place", "seed"], ignore_index=True)
+    found = by_label(found.sort_values("seed", kind="stable"), held.labels).reset_index(drop=True)
     return found[["run_key", "label", "seed", "mce", "relative_mce"]]

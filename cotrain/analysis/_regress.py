@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cotrain.analysis._arrays import Array, like, matrix
 from cotrain.analysis._folds import Folds, FoldsLike, as_folds
 from cotrain.analysis._held_out_scores import Metric, require_metric
-from cotrain.analysis._kinds import Values, like, matrix
 from cotrain.analysis._known_rows import known_groups, require_pair
 from cotrain.analysis._regression_methods import Method, Ridge, as_float, as_method
 from cotrain.analysis._ridge import warn_of_ends
@@ -45,7 +45,7 @@ class Regression:
     method: Method
     _by_fold: tuple[Tensor, ...] = field(repr=False, compare=False)
     _targets: Tensor = field(repr=False, compare=False)
-    _given: Values = field(repr=False, compare=False)
+    _given: Array = field(repr=False, compare=False)
 
     def scores(self, metric: Metric = "r2") -> Any:
         """float64 (targets,), of the predictions of all held-out stimuli together.
@@ -84,7 +84,7 @@ class Regression:
         return SCORES[metric](guesses, truth).masked_fill(without, torch.nan)
 
 
-def regress(x: Values, y: Values, method: Method | object, folds: FoldsLike = 5, *, seed: int = 0) -> Regression:
+def regress(x: Array, y: Array, method: Method | object, folds: FoldsLike = 5, *, seed: int = 0) -> Regression:
     """Predict y from x for stimuli that no part of the fit has seen.
 
     Args:

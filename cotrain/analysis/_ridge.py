@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cotrain.analysis._arrays import Array, like, matrix
 from cotrain.analysis._folds import Folds, FoldsLike, as_folds
 from cotrain.analysis._held_out_scores import Metric, require_metric
-from cotrain.analysis._kinds import Values, like, matrix
 from cotrain.analysis._known_rows import known_groups, require_pair
 from cotrain.analysis._ridge_training import Group
 from cotrain.errors import DataError
@@ -43,7 +43,7 @@ class RidgeFit:
     at_smallest: int
     at_largest: int
     _refit: Callable[[], tuple[Tensor, Tensor]] = field(repr=False, compare=False)
-    _given: Values = field(repr=False, compare=False)
+    _given: Array = field(repr=False, compare=False)
 
     @cached_property
     def _whole(self) -> tuple[Tensor, Tensor]:
@@ -59,7 +59,7 @@ class RidgeFit:
         """(targets,): predictions are `features @ coefficients + intercept`."""
         return like(self._whole[1], self._given)
 
-    def predict(self, x: Values) -> Any:
+    def predict(self, x: Array) -> Any:
         """(stimuli, targets) for the features of other stimuli, by the fit to all stimuli.
 
         Raises:
@@ -72,8 +72,8 @@ class RidgeFit:
 
 
 def ridge(
-    x: Values,
-    y: Values,
+    x: Array,
+    y: Array,
     alphas: float | Iterable[float],
     *,
     folds: FoldsLike | None = None,
@@ -132,8 +132,8 @@ def warn_of_ends(smallest: int, largest: int, of: int, what: str) -> None:
 
 
 def fitted(
-    x: Values,
-    y: Values,
+    x: Array,
+    y: Array,
     alphas: float | Iterable[float],
     *,
     folds: FoldsLike | None = None,

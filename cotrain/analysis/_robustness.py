@@ -152,12 +152,24 @@ def robustness_differences(held: Robustness, baseline: str, *, confidence: float
     Raises:
         CotrainError: No experiment has that label.
     """
-    if baseline not in held.labels:
-        raise CotrainError(f"No evaluated run has the label {baseline!r}.{did_you_mean(baseline, held.labels)}")
-    rows = run_summary(held)
-    place = {label: number for number, label in enumerate(held.labels)}
-    rows = rows.sort_values("label", key=lambda column: column.map(place), kind="stable")
-    return paired_differences(rows, baseline, confidence=confidence)
+    require_label(held, baseline)
+    return paired_differences(by_label(run_summary(held), held.labels), baseline, confidence=confidence)
+
+
+def require_label(held: Robustness, label: str) -> None:
+    """Refuse a baseline that there is not.
+
+    Raises:
+        CotrainError: No experiment has that label.
+    """
+    if label not in held.labels:
+        raise CotrainError(f"No evaluated run has the label {label!r}.{did_you_mean(label, held.labels)}")
+
+
+def by_label(rows: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
+    """Rows in the order of their labels, those of one label in the order that they have."""
+    place = {label: number for number, label in enumerate(labels)}
+    return rows.sort_values("label", key=lambda column: column.map(place), kind="stable")
 
 
 def _one(what: str, wanted: str | None, known: list[str]) -> str:
@@ -192,6 +204,5 @@ def _over_seeds(rows: pd.DataFrame, by: list[str], labels: Sequence[str], confid
     # where one seed has no degree of freedom, SciPy's quantile is NaN, and so are the bounds
     half = t.ppf((1 + confidence) / 2, found["count"] - 1) * found["std"] / found["count"] ** 0.5
     found = found.assign(low=found["mean"] - half, high=found["mean"] + half, seeds=found["count"])
-    place = {label: number for number, label in enumerate(labels)}
-    found = found.sort_values("label", key=lambda column: column.map(place), kind="stable")
+    found = by_label(found, labels)
     return found[[*by, "mean", "low", "high", "seeds"]].reset_index(drop=True)

@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from cotrain.analysis._extract import extract
 from cotrain.analysis._reductions import AveragePool
 from cotrain.errors import ModelError
-from cotrain.models import LastFeatures, PenultimateConfig, penultimate, penultimate_sizes
+from cotrain.models import LastFeatures, PenultimateConfig, normalised_as_imagenet, penultimate, penultimate_sizes
 from cotrain.seeds import derive_seed
-
-# of colour images in 0..1, with which torchvision's networks were trained
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def zoo_features(
@@ -76,15 +72,10 @@ def zoo_features(
             images,
             [built.layer],
             reduce=AveragePool(),
-            prepare=_normalised,
+            prepare=normalised_as_imagenet,
             batch=batch,
             device=device,
             spill=None if spill is None else Path(spill) / config.name,
             progress=progress,
         )
         yield config.name, found[built.layer]
-
-
-def _normalised(images: Tensor) -> Tensor:
-    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (MEAN, STD))
-    return (images.expand(-1, 3, -1, -1) - mean) / std

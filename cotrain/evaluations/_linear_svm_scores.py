@@ -18,7 +18,7 @@ from cotrain.data import Data, Images
 from cotrain.errors import DataError
 from cotrain.evaluations._layer_features import Layers, Reduce, layer_features, task_shown
 from cotrain.evaluations._recording_noise import RecordingNoiseConfig, recording_noise
-from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli
+from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli, require_own_names
 from cotrain.models import MultiTaskModel
 
 
@@ -129,9 +129,7 @@ def linear_svm_scores(
 
 
 def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig) -> Iterator[_Labelled]:
-    names = [file.name for file in config.files]
-    if double := sorted({name for name in names if name in data.info.tasks or names.count(name) > 1}):
-        raise DataError(f"Two sets of images are called {', '.join(double)}. Give each file a name of its own.")
+    require_own_names(config.files, data, "sets of images")
     if config.noise is not None and not config.files:
         raise DataError("noise: it is matched to the responses of files, and no file is given. Leave it out.")
     for task, sessions in data.splits[config.split].items():

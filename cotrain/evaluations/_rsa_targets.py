@@ -17,7 +17,7 @@ from cotrain.data import Data, Images, Source, image_facts
 from cotrain.errors import CotrainError, DataError
 from cotrain.evaluations._layer_features import task_shown
 from cotrain.evaluations._robustness import first_images
-from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli
+from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli, require_own_names
 from cotrain.models import MultiTaskModel
 from cotrain.seeds import derive_seed
 
@@ -126,9 +126,7 @@ def targets_of(
     Raises:
         DataError: There are too many stimuli, a matrix is no RDM, or a file is not as it says; two are of one name.
     """
-    names = [file.name for file in files]
-    if double := sorted({name for name in names if name in data.info.tasks or names.count(name) > 1}):
-        raise DataError(f"Two targets are called {', '.join(double)}. Give each file a name of its own.")
+    require_own_names(files, data, "targets")
     for task, sessions in data.splits[split].items():
         kind = data.info.tasks[task].kind
         if kind not in ("rdm", "neural") or (tasks and task not in tasks):

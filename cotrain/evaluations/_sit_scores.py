@@ -20,7 +20,7 @@ from cotrain.errors import DataError
 from cotrain.evaluations._labels import classification_of, labels_of
 from cotrain.evaluations._layer_features import Layers, Reduce, layer_features, task_shown
 from cotrain.evaluations._recording_noise import RecordingNoiseConfig, recording_noise
-from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli
+from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli, require_own_names
 from cotrain.models import MultiTaskModel
 
 log = logging.getLogger(__name__)
@@ -145,9 +145,7 @@ def sit_scores(
 
 
 def _recordings(model: MultiTaskModel, data: Data, config: SitScoresConfig) -> Iterator[_Recorded]:
-    names = [file.name for file in config.files]
-    if double := sorted({name for name in names if name in data.info.tasks or names.count(name) > 1}):
-        raise DataError(f"Two recordings are called {', '.join(double)}. Give each file a name of its own.")
+    require_own_names(config.files, data, "recordings")
     held = data.splits[config.split]
     neural = [
         task for task in held if data.info.tasks[task].kind == "neural" and (not config.tasks or task in config.tasks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cotrain.config import Config
-from cotrain.data import image_tensor, prepared, read_arrays
+from cotrain.data import Data, image_tensor, prepared, read_arrays
 from cotrain.errors import DataError
 
 
@@ -51,6 +51,22 @@ class Stimuli:
     rdms: Tensor | None
     responses: Tensor | None
     labels: NDArray[np.str_] | None
+
+
+def require_own_names(files: Sequence[StimulusFileConfig], data: Data, what: str) -> None:
+    """Refuse files that could not be told from each other, or from the data's tasks, in a table.
+
+    Args:
+        files: That are evaluated beside the data.
+        data: Of the run.
+        what: Two of which would have one name, in words.
+
+    Raises:
+        DataError: Two have one name.
+    """
+    names = [file.name for file in files]
+    if double := sorted({name for name in names if name in data.info.tasks or names.count(name) > 1}):
+        raise DataError(f"Two {what} are called {', '.join(double)}. Give each file a name of its own.")
 
 
 def read_stimuli(config: StimulusFileConfig, image_shape: tuple[int, int, int]) -> Stimuli:

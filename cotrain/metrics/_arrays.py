@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from cotrain._tensors import tensor_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -29,9 +30,7 @@ def arrays_too(function: Function) -> Function:
 def _tensor(value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value
-    held = np.ascontiguousarray(value)
-    # torch knows no array that must not be written to
-    return torch.from_numpy(held if held.flags.writeable else held.copy())
+    return tensor_of(np.ascontiguousarray(value))
 
 
 def _array(found: Any) -> Any:

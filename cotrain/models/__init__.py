@@ -19,7 +19,14 @@ from cotrain.models._heads import (
 )
 from cotrain.models._norms_of_ranks import statistics_of_all
 from cotrain.models._path_patterns import chosen_parameters, matching
-from cotrain.models._penultimate import LastFeatures, Penultimate, PenultimateConfig, penultimate, penultimate_sizes
+from cotrain.models._penultimate import (
+    LastFeatures,
+    Penultimate,
+    PenultimateConfig,
+    normalised_as_imagenet,
+    penultimate,
+    penultimate_sizes,
+)
 from cotrain.models._point_pooled_readout import PointPooledReadoutConfig, point_pooled_readout
 from cotrain.models._readout import Readout
 from cotrain.models._se_core import SeCoreConfig, se_core
@@ -70,6 +77,7 @@ __all__ = [
     "load_partial",
     "manifold_head",
     "matching",
+    "normalised_as_imagenet",
     "penultimate",
     "penultimate_sizes",
     "point_pooled_readout",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
@@ -15,6 +16,18 @@ from cotrain.models._backbone import pass_to, places
 from cotrain.models._weights import load_partial, read_weights
 
 LastFeatures = Literal["published", "before_relu", "after_relu"]
+# of colour images in 0..1, with which networks for ImageNet and the usual ones for CIFAR were trained
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def normalised_as_imagenet(images: Tensor) -> Tensor:
+    """Images as networks of ImageNet expect them: in colour, of mean 0 and deviation 1 over that set.
+
+    Args:
+        images: Floats in 0..1, (images, 1 or 3 channels, height, width).
+    """
+    mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (MEAN, STD))
+    return (images.expand(-1, 3, -1, -1) - mean) / std
 
 
 @dataclass(frozen=True)

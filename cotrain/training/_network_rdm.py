@@ -13,14 +13,12 @@ from cotrain.config import Config
 from cotrain.data import Data, Source, prepared, shown_sources, with_task
 from cotrain.dissimilarity import Dissimilarity, pairs, stored_rdm
 from cotrain.errors import DataError, ModelError
-from cotrain.models import tapped
+from cotrain.models import normalised_as_imagenet, tapped
 from cotrain.resolve import AnyConfig, build
 from cotrain.seeds import derive_seed
 
 BATCH = 64
 MOST_ROWS = 10_000  # as of RDMs of responses: 0.4 GB
-# of colour images in 0..1, with which networks for ImageNet and the usual ones for CIFAR were trained
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class NetworkRdmConfig(Config):
@@ -77,12 +75,11 @@ def _network(config: NetworkRdmConfig) -> nn.Module:
 
 @torch.no_grad()
 def _features(network: nn.Module, config: NetworkRdmConfig, source: Source, split: str) -> Tensor:
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     pieces = source.images.split(BATCH)
     bar = tqdm(pieces, total=-(-len(source) // BATCH), desc=f"network, {split}", disable=None, delay=2, leave=False)
     found = []
     for piece in bar:
-        images = (prepared(piece, 3, config.size).float() / 255 - mean) / std
+        images = normalised_as_imagenet(prepared(piece, 3, config.size).float() / 255)
         try:
             answer: Any = tapped(network, images, [config.layer])[config.layer] if config.layer else network(images)
         except RuntimeError as error:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cotrain._tensors import tensor_of
 from cotrain.data.corruptions._corruption import Corruption
 from cotrain.data.corruptions._defocus_blur import defocus_blur
 from cotrain.data.corruptions._elastic import elastic_transform
@@ -112,9 +113,7 @@ def corrupt(
         raise DataError(f"The index of the first image is a whole number, 0 or larger, found {first_index!r}.")
     tensor: Any = images
     if isinstance(images, np.ndarray):
-        # a copy where torch would warn of memory that may not be written, or cannot read it backwards
-        usable = images.flags.writeable and min(images.strides, default=0) >= 0
-        tensor = torch.from_numpy(images if usable else images.copy())
+        tensor = tensor_of(images)
     indices = torch.arange(int(first_index), int(first_index) + len(tensor))
     batch = tensor.permute(0, 3, 1, 2)
     found = corrupt_batch(batch, name, severity, seed=seed, indices=indices, preset=preset, frost_folder=frost_folder)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -20,6 +21,22 @@ def lab() -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.setenv("COTRAIN_BUILDERS", "mylab")
         yield
+
+
+@pytest.fixture
+def command(place: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, str, str]]:
+    """A function that runs a command line in the test file's `place`: its status, output and errors."""
+    from cotrain import cli
+
+    def run(*arguments: str) -> tuple[Any, str, str]:
+        capsys.readouterr()
+        try:
+            status: Any = cli.main(arguments)
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

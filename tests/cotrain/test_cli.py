@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cotrain import Experiment, __version__, cli
+from cotrain import Experiment, __version__
 from cotrain.recipe import find_recipe
 from cotrain.training import TensorBoardSink, load
 
@@ -29,21 +29,6 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("COTRAIN_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def command(place, capsys):
-    """A function that runs a command line here: its status, output and errors."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            status = cli.main(arguments)
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def experiments(name="Tiny"):

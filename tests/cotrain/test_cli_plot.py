@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cotrain import cli
 from cotrain.cli._plot import PRESETS, _image
 from cotrain.data.corruptions import Preset
 
@@ -28,21 +27,6 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("COTRAIN_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def command(place, capsys):
-    """A function that runs a command line here: its status, output and errors."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            status = cli.main(arguments)
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def test_the_presets_are_the_librarys():

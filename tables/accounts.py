@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from cotrain.errors import DatabaseError
 from cotrain.tables._datajoint import dj
+from cotrain.tables.configs import Dataset, Model, Trainer
 from cotrain.tables.runs import EpochScore
 from cotrain.tables.settings import PORTS
 from cotrain.tables.tags import Tag
 from cotrain.tables.upgrade import jobs_table_name, tables
 
-# what an account of workers deletes: finished jobs, epochs that are computed again, tags
-DELETED_BY_WORKERS = (EpochScore, Tag)
+# what an account of workers deletes: finished jobs, epochs that are computed again, tags, values of configs to search by
+# where a field that is in no key is asked for anew
+DELETED_BY_WORKERS = (EpochScore, Tag, Dataset.Attr, Model.Attr, Trainer.Attr)
 
 HEAD = """\
 -- Accounts of cotrain in the schema {schema}: {admin} (everything), {worker} (trains and enqueues), {reader} (looks).

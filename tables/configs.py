@@ -28,7 +28,7 @@ class _ConfigTable(dj.Manual):
 
     @classmethod
     def add(cls, config: Config) -> dict[str, str]:
-        """Store a config unless it is there; its primary key.
+        """Store a config unless it is there; its primary key. Of one that is there, fields that are in no key change.
 
         Raises:
             DatabaseError: Another config has this key (a fault that must never pass in silence).
@@ -45,9 +45,25 @@ class _ConfigTable(dj.Manual):
                     ({**key, "path": path, "num": number, "txt": text} for path, number, text in leaves(record)),
                     skip_duplicates=True,
                 )
-        elif cls.load(key).identity() != config.identity():
+        elif (held := cls.load(key)).identity() != config.identity():
             raise DatabaseError(f"{cls.__name__} {config.key()} holds another config than {config!r}. Report this.")
+        elif held.record() != config.record():
+            cls._ask_anew(key, config.record())
         return key
+
+    @classmethod
+    def _ask_anew(cls, key: dict[str, str], record: dict[str, Any]) -> None:
+        """Fields that are in no key, such as which weights are kept, are those that were asked for last."""
+        with nullcontext() if cls.connection.in_transaction else cls.connection.transaction:
+            cls.update1({**key, f"{cls.part}_config": record})
+            held = {row["path"]: row for row in (cls.Attr() & key).to_dicts()}
+            rows = {path: {**key, "path": path, "num": number, "txt": text} for path, number, text in leaves(record)}
+            for path in held.keys() - rows.keys():
+                (cls.Attr() & key & {"path": path}).delete_quick()
+            for path, row in rows.items():
+                if held.get(path, row) != row:
+                    cls.Attr.update1(row)
+            cls.Attr.insert((rows[path] for path in rows.keys() - held.keys()), skip_duplicates=True)
 
     @classmethod
     def load(cls, key: dict[str, Any]) -> Config:

@@ -13,8 +13,8 @@ from cotrain.tables.settings import PORTS
 from cotrain.tables.tags import Tag
 from cotrain.tables.upgrade import jobs_table_name, tables
 
-# what an account of workers deletes: finished jobs, epochs that are computed again, tags, values of configs to search by
-# where a field that is in no key is asked for anew
+# what an account of workers deletes: finished jobs, epochs that are computed again, tags, and values to search by of
+# configs that are asked for anew with other fields that are in no key
 DELETED_BY_WORKERS = (EpochScore, Tag, Dataset.Attr, Model.Attr, Trainer.Attr)
 
 HEAD = """\

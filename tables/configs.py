@@ -22,13 +22,18 @@ PATH_LENGTH = 190  # characters of an index that MySQL takes
 
 
 class _ConfigTable(dj.Manual):
-    """What the three tables share. Keys are those of `Config.key`."""
+    """What the three tables share. Keys are those of `Config.key`.
+
+    Fields `asked_anew` are in no key, and say what else a run is to leave behind: runs to come leave what was asked for
+    last, though an earlier recipe had the same config otherwise.
+    """
 
     part: str = ""
+    asked_anew: tuple[str, ...] = ()
 
     @classmethod
     def add(cls, config: Config) -> dict[str, str]:
-        """Store a config unless it is there; its primary key. Of one that is there, fields that are in no key change.
+        """Store a config unless it is there; its primary key. One that is there takes over the fields `asked_anew`.
 
         Raises:
             DatabaseError: Another config has this key (a fault that must never pass in silence).
@@ -45,15 +50,20 @@ class _ConfigTable(dj.Manual):
                     ({**key, "path": path, "num": number, "txt": text} for path, number, text in leaves(record)),
                     skip_duplicates=True,
                 )
-        elif (held := cls.load(key)).identity() != config.identity():
+            return key
+        held = cls.load(key)
+        if held.identity() != config.identity():
             raise DatabaseError(f"{cls.__name__} {config.key()} holds another config than {config!r}. Report this.")
-        elif held.record() != config.record():
-            cls._ask_anew(key, config.record())
+        asked = {
+            name: getattr(config, name) for name in cls.asked_anew if hasattr(config, name)
+        }  # a lab's own has none
+        if any(getattr(held, name) != value for name, value in asked.items()):
+            cls._ask_anew(key, held.replace(**asked).record())
         return key
 
     @classmethod
     def _ask_anew(cls, key: dict[str, str], record: dict[str, Any]) -> None:
-        """Fields that are in no key, such as which weights are kept, are those that were asked for last."""
+        """Replace the record of a config whose identity stays."""
         with nullcontext() if cls.connection.in_transaction else cls.connection.transaction:
             cls.update1({**key, f"{cls.part}_config": record})
             held = {row["path"]: row for row in (cls.Attr() & key).to_dicts()}
@@ -189,6 +199,7 @@ class Trainer(_ConfigTable):
     """Configs of trainer builders."""
 
     part = "trainer"
+    asked_anew = ("keep_epochs",)
     definition = _config_definition(part)
 
     class Attr(dj.Part):

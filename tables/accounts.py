@@ -14,7 +14,7 @@ from cotrain.tables.tags import Tag
 from cotrain.tables.upgrade import jobs_table_name, tables
 
 # what an account of workers deletes: finished jobs, epochs that are computed again, tags, and values to search by of
-# a trainer that is asked for anew with other epochs to keep
+# a trainer that is enqueued again with other epochs to keep
 DELETED_BY_WORKERS = (EpochScore, Tag, Trainer.Attr)
 
 HEAD = """\

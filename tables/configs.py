@@ -24,16 +24,16 @@ PATH_LENGTH = 190  # characters of an index that MySQL takes
 class _ConfigTable(dj.Manual):
     """What the three tables share. Keys are those of `Config.key`.
 
-    Fields `asked_anew` are in no key, and say what else a run is to leave behind: runs to come leave what was asked for
-    last, though an earlier recipe had the same config otherwise.
+    Fields `gathered` are in no key, and say what else a run is to leave behind: runs to come leave what any recipe with
+    this config asked for, so that what is enqueued later takes nothing from what waits, and is not in vain.
     """
 
     part: str = ""
-    asked_anew: tuple[str, ...] = ()
+    gathered: tuple[str, ...] = ()
 
     @classmethod
     def add(cls, config: Config) -> dict[str, str]:
-        """Store a config unless it is there; its primary key. One that is there takes over the fields `asked_anew`.
+        """Store a config unless it is there; its primary key. One that is there gets what is new in `gathered`.
 
         Raises:
             DatabaseError: Another config has this key (a fault that must never pass in silence).
@@ -54,15 +54,14 @@ class _ConfigTable(dj.Manual):
         held = cls.load(key)
         if held.identity() != config.identity():
             raise DatabaseError(f"{cls.__name__} {config.key()} holds another config than {config!r}. Report this.")
-        asked = {
-            name: getattr(config, name) for name in cls.asked_anew if hasattr(config, name)
-        }  # a lab's own has none
-        if any(getattr(held, name) != value for name, value in asked.items()):
-            cls._ask_anew(key, held.replace(**asked).record())
+        for name in cls.gathered:
+            there = getattr(held, name, ())  # a lab's own config has none
+            if new := sorted(set(getattr(config, name, ())).difference(there)):
+                cls._renew(key, held.replace(**{name: (*there, *new)}).record())
         return key
 
     @classmethod
-    def _ask_anew(cls, key: dict[str, str], record: dict[str, Any]) -> None:
+    def _renew(cls, key: dict[str, str], record: dict[str, Any]) -> None:
         """Replace the record of a config whose identity stays."""
         with nullcontext() if cls.connection.in_transaction else cls.connection.transaction:
             cls.update1({**key, f"{cls.part}_config": record})
@@ -199,7 +198,7 @@ class Trainer(_ConfigTable):
     """Configs of trainer builders."""
 
     part = "trainer"
-    asked_anew = ("keep_epochs",)
+    gathered = ("keep_epochs",)
     definition = _config_definition(part)
 
     class Attr(dj.Part):

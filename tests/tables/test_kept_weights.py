@@ -172,16 +172,16 @@ def test_they_are_exported(kept, keys, states, tmp_path):
     assert same(load_state(tmp_path / "out" / "checkpoints" / f"{first}-epoch-2.pt")["model"], states[2])
 
 
-def test_a_config_that_was_stored_keeps_what_is_asked_for_last(kept, keys):
-    """Which epochs are kept is no part of its key: the next run must nevertheless keep those that its recipe names."""
-    key = {"trainer_key": (Run() & keys["kept"]).fetch1("trainer_key")}
+def test_a_trainer_that_was_stored_keeps_what_any_recipe_asks_for(kept, keys):
+    """Which epochs are kept is no part of its key: what a recipe adds must nevertheless be kept of runs to come."""
+    key = {"trainer_key": (Run() & keys["started"]).fetch1("trainer_key")}
     before = Trainer.load(key)
-    assert Trainer.add(before.replace(keep_epochs=(3,), device="cuda:7")) == key
-    assert Trainer.load(key) == before.replace(keep_epochs=(3,)), "where others train is not this recipe's to say"
-    paths = {row["path"]: row["txt"] for row in (Trainer.Attr() & key & "path LIKE 'keep%%'").to_dicts()}
-    assert paths == {"keep_epochs[0]": "3"}
-    Trainer.add(before)
-    assert Trainer.load(key) == before
+    for asked, wanted in (((3,), (3,)), ((5, 4), (3, 4, 5)), ((), (3, 4, 5))):
+        assert Trainer.add(before.replace(keep_epochs=asked, device="cuda:7")) == key
+        assert Trainer.load(key) == before.replace(keep_epochs=wanted), "where others train is not this recipe's to say"
+    paths = {row["path"]: row["num"] for row in (Trainer.Attr() & key & "path LIKE 'keep%%'").to_dicts()}
+    assert paths == {f"keep_epochs[{place}]": epoch for place, epoch in enumerate((3, 4, 5))}
+    assert Run.load(keys["started"]).key() == keys["started"]["run_key"]
 
 
 # --- evaluated ---

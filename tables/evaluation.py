@@ -60,6 +60,10 @@ class EvaluationTable(dj.Computed):
     `kinds` are public names of functions, `rows` is the name of the part, `shown` the columns that people are shown
     the medians of, within each group of the columns `within`. The table's own columns begin with `prefix`; after it,
     some are named as the fields `kept` of the config, whose values they hold.
+
+    Of a table `by_epoch` the config has a field `epochs` (`cotrain.evaluations.Epochs`), and the function is called
+    once for the model after each epoch that it names. Rows of the part then have the column `epoch : int32` in their
+    key: the weights are those after so many epochs, 0 as initialised. Such a table has no `steps`.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -68,6 +72,7 @@ class EvaluationTable(dj.Computed):
     within: ClassVar[tuple[str, ...]] = ()
     shown: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ()
+    by_epoch: ClassVar[bool] = False
 
     @property
     def key_source(self) -> Any:

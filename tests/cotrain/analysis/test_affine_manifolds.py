@@ -11,7 +11,7 @@ from torch import nn
 from cotrain.analysis import AffineManifolds, affine_geometry, affine_manifolds, extract, manifold_geometry
 from cotrain.data import ImageRows
 from cotrain.data._image_rows import MappedImages
-from cotrain.errors import DataError
+from cotrain.errors import DataError, ModelError
 
 LINES = ["rotation", "x_scale", "x_shear", "x_translation", "y_scale", "y_shear", "y_translation"]
 RANDOM = ["affine", "shear", "translation", "translation_and_shear"]
@@ -195,6 +195,22 @@ def test_geometry_of_layers_is_that_of_their_features():
     assert found["0"].neurons == 6 * 14 * 16
     with pytest.raises(DataError, match=r"all 72 warped images.*\(71, 3\)"):
         moved.split(torch.zeros(71, 3))
+
+
+def test_images_are_made_a_batch_at_a_time(monkeypatch):
+    made, slices = [], AffineManifolds.__getitem__
+
+    def watched(self, index):
+        found = slices(self, index)
+        made.append(len(found))
+        return found
+
+    monkeypatch.setattr(AffineManifolds, "__getitem__", watched)
+    moved = affine_manifolds(smooth(8), "x_shear", 2.0, 9, size=(32, 36))
+    affine_geometry(network(), moved, "3", k=0, n_t=10, batch=7)
+    assert max(made) == 7 and sum(made) >= 72
+    with pytest.raises(ModelError, match="memory"):
+        affine_geometry(network(), moved, "3", memory_budget=1e4)
 
 
 def test_wide_layers_are_projected_and_larger_movements_are_harder():

@@ -39,7 +39,7 @@ def affine_geometry(
     Images are warped batch by batch on `manifolds.device` and pass the network once; memory holds the features of all
     layers that are asked for, images * points * features * 4 bytes each, and one layer at a time in float64.
 
-    A segment is spanned by the ends of a line of points. How many points a manifold needs `capacity_by_points` shows.
+    Whether a manifold has points enough, `capacity_by_points` shows.
 
     Args:
         model: As for `extract`.

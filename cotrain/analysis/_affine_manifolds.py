@@ -264,5 +264,5 @@ def _line(family: str, displacement: float, points: int, window: _Window) -> tup
 
 def _inverse(maps: Floats, half: float) -> tuple[Floats, Floats]:
     """From what is shown back to the source, both in pixels about their centres: (n, 2, 2) and (n, 2)."""
-    back: Floats = np.linalg.inv(maps[:, :, :2])
+    back = np.asarray(np.linalg.inv(maps[:, :, :2]), dtype=np.float64)
     return back, -half * (back @ maps[:, :, 2:])[:, :, 0]

@@ -1,5 +1,7 @@
 """Analyses and pictures of data and of what was trained."""
 
+from cotrain.analysis._affine_geometry import affine_geometry
+from cotrain.analysis._affine_manifolds import AffineManifolds, affine_manifolds
 from cotrain.analysis._compare_rdms import compare_rdms
 from cotrain.analysis._contact_sheet import contact_sheet
 from cotrain.analysis._corruption_errors import corruption_errors
@@ -75,6 +77,7 @@ from cotrain.analysis._tagged_rdm import Rdm
 from cotrain.analysis._zoo import zoo_features
 
 __all__ = [
+    "AffineManifolds",
     "Arrangement",
     "AveragePool",
     "Ceiling",
@@ -109,6 +112,8 @@ __all__ = [
     "SvmScore",
     "TuningSession",
     "VarianceCeiling",
+    "affine_geometry",
+    "affine_manifolds",
     "ball_capacity",
     "brain_score_splits",
     "capacity_by_points",

@@ -61,7 +61,7 @@ class ShownImages:
                 although they are no pixels in 0..1.
         """
         held = self.images[start:stop]
-        tensor = _channels_first(held) if not isinstance(held, Tensor) else held
+        tensor = channels_first(held) if not isinstance(held, Tensor) else held
         if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
             raise DataError(f"Expected images as uint8 or floating-point numbers, found {tensor.dtype}.")
         found = tensor.detach().to(self.device, copy=True)
@@ -83,7 +83,7 @@ class ShownImages:
         return found
 
 
-def _channels_first(held: Any) -> Tensor:
+def channels_first(held: Any) -> Tensor:
     array = np.asarray(held)
     if array.ndim == 3:
         array = array[:, None]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 from scipy.stats import norm
 
-from cotrain.analysis import ball_capacity, joint_geometry, simulated_capacity
+from cotrain.analysis import ball_capacity, joint_geometry, manifold_geometry, simulated_capacity
 from cotrain.analysis._manifold_labels import drawn_labels
 from cotrain.analysis._manifold_separability import is_separable
 from cotrain.analysis._probit import probit_middle
@@ -143,6 +143,20 @@ def test_segments_have_the_capacity_of_theory(radius):
     found = simulated_capacity(segments(radius, 40), seed=0, trials=100)
     assert found.capacity == pytest.approx(ball_capacity(radius, 1), rel=0.08)
     assert found.high / found.low < 1.25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("radius", "closed_form"), [(0.1, 1.774777), (0.5, 1.257597), (1.0, 1.0)])
+def test_of_many_segments_closed_form_theory_and_simulation_agree(radius, closed_form):
+    """1 / (1/2 + 2 arctan(R) / pi); planes through the origin, as theory has them."""
+    manifolds = segments(radius, 100, neurons=500)
+    assert ball_capacity(radius, 1) == pytest.approx(closed_form, rel=1e-6)
+    theory = manifold_geometry(manifolds, k=0)
+    assert theory.mean_capacity == pytest.approx(closed_form, rel=0.01)
+    assert theory.mean_dimension == pytest.approx(1, abs=1e-6)
+    found = simulated_capacity(manifolds, seed=0, bias=False)
+    assert found.capacity == pytest.approx(closed_form, rel=0.025)
+    assert found.low < 1.01 * closed_form and found.high > 0.99 * closed_form and found.high / found.low < 1.04
 
 
 @pytest.mark.slow

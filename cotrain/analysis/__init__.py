@@ -6,6 +6,7 @@ from cotrain.analysis._compare_rdms import compare_rdms
 from cotrain.analysis._contact_sheet import contact_sheet
 from cotrain.analysis._corruption_errors import corruption_errors
 from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
+from cotrain.analysis._deltas_figure import deltas_figure
 from cotrain.analysis._difference_figure import draw_differences
 from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
@@ -127,6 +128,7 @@ __all__ = [
     "corruption_errors",
     "crossvalidated_rdm",
     "deltas_as_text",
+    "deltas_figure",
     "draw_differences",
     "draw_heat_maps",
     "draw_rdm",

@@ -7,7 +7,6 @@ from cotrain.evaluations._linear_svm_scores import LayerSvm, LinearSvmScoresConf
 from cotrain.evaluations._neuron_scores import NeuronScore, NeuronScoresConfig, neuron_scores
 from cotrain.evaluations._noise_accuracy import NoiseAccuracy, NoiseAccuracyConfig, noise_accuracy
 from cotrain.evaluations._noise_mixture import NoiseMixture, NoiseMixtureConfig, noise_mixture
-from cotrain.evaluations._object_readout import object_readout
 from cotrain.evaluations._recording_noise import RecordingNoiseConfig
 from cotrain.evaluations._robustness import RobustnessScore, conditions_of
 from cotrain.evaluations._rsa import RsaConfig, RsaScore, rsa
@@ -42,7 +41,6 @@ __all__ = [
     "neuron_scores",
     "noise_accuracy",
     "noise_mixture",
-    "object_readout",
     "rsa",
     "rsa_picture",
     "sit_scores",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cotrain.analysis import linear_svm_score
-from cotrain.config import Config, NotIdentity
-from cotrain.data import Data, Images
-from cotrain.errors import DataError
+from cotrain.config import AddedLater, Config, NotIdentity
+from cotrain.data import Data, Images, image_facts
+from cotrain.errors import DataError, did_you_mean
 from cotrain.evaluations._layer_features import Layers, Reduce, layer_features, task_shown
 from cotrain.evaluations._recording_noise import RecordingNoiseConfig, recording_noise
 from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli, require_own_names
 from cotrain.models import MultiTaskModel
+from cotrain.resolve import AnyConfig, build
 
 
 class LinearSvmScoresConfig(Config):
@@ -38,10 +39,13 @@ class LinearSvmScoresConfig(Config):
     of_class: Annotated[int, Ge(2)] | None = 40  # the first so many images of each class; none: all
     files: tuple[StimulusFileConfig, ...] = ()  # with labels; with responses too, where there is noise
     noise: RecordingNoiseConfig | None = None  # of files: given to features, in the units of their responses
-    shown_as: str = ""  # of files: the model's task whose image size and normalisation are used; "": its first
+    shown_as: str = ""  # of files and `labelled`: the model's task as whose images theirs are normalised; "": its first
     reduce: Reduce = "average_pool"  # what is kept of each layer's features; "": all, which may take very long
     seed: Annotated[int, Ge(0)] = 0  # of splits, subsets, noise and projections: the same for all runs
     batch_size: Annotated[int, Ge(1), NotIdentity()] = 64  # images at once
+    labelled: Annotated[AnyConfig | None, AddedLater(neutral=None)] = None
+    """Data whose classifications are taken in place of those of the run's own, which a run that was finetuned on an RDM
+    alone lacks; split with the seed of the run. None: the run's own data."""
 
 
 @dataclass(frozen=True)
@@ -91,24 +95,29 @@ def linear_svm_scores(
     config: LinearSvmScoresConfig,
     *,
     device: torch.device,  # noqa: ARG001 features are computed where the model is
-    seed: int = 0,  # noqa: ARG001 what is random is the same for all runs
+    seed: int = 0,
 ) -> list[LayerSvm]:
-    """Score each layer with the images of each classification and file; empty for data without any.
+    """Score each layer with the images of each classification and file; empty for data of the run without any.
+
+    With `labelled`, runs of one seed are asked with the same images and folds whatever they learnt: a run and what was
+    finetuned from it can be compared in pairs. Images of which the run's own data hold the same pixels in another split
+    than `split` are refused.
 
     Args:
         model: On `device`.
         data: Those that it was trained on.
         config: What is computed.
         device: Where features are computed, in float32; machines are trained on the CPU.
-        seed: Not used.
+        seed: The run's, with which `labelled` data are split; all else that is random is the same for all runs.
 
     Raises:
         ModelError: There is no such layer.
-        DataError: A class has too few images, a layer fewer features than a subset, or a file is not as the config
-            says.
+        DataError: A class has too few images, a layer fewer features than a subset, a file is not as the config
+            says, or `labelled` data have no such classification, images of another shape, or images of another split
+            of the run.
     """
     found = []
-    for held in _labelled(model, data, config):
+    for held in _labelled(model, data, config, seed):
         with layer_features(
             model, held.images, config.layers,
             shown_as=held.shown_as, reduce=config.reduce, seed=config.seed, batch=config.batch_size,
@@ -128,17 +137,25 @@ def linear_svm_scores(
     return found
 
 
-def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig) -> Iterator[_Labelled]:
-    require_own_names(config.files, data, "sets of images")
+def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig, seed: int) -> Iterator[_Labelled]:
+    asked = data if config.labelled is None else _other_data(config, data, seed)
+    require_own_names(config.files, asked, "sets of images")
     if config.noise is not None and not config.files:
         raise DataError("noise: it is matched to the responses of files, and no file is given. Leave it out.")
-    for task, sessions in data.splits[config.split].items():
-        if data.info.tasks[task].kind != "classification" or (config.tasks and task not in config.tasks):
+    for task, sessions in asked.splits[config.split].items():
+        if asked.info.tasks[task].kind != "classification" or (config.tasks and task not in config.tasks):
             continue
+        shown = task_shown(model, task, config.shown_as)
+        shapes = asked.info.tasks[task].image_shape, data.info.tasks[shown].image_shape
+        if config.labelled is not None and shapes[0] != shapes[1]:
+            raise DataError(
+                f"labelled: images of {task!r} are {shapes[0]}, those that the run saw {shapes[1]} (channels, height, "
+                "width). Give the data the same size and colours."
+            )
         for session, source in sessions.items() if config.noise is None else ():
             chosen = source.subset(torch.from_numpy(_first_of_each(source.targets.cpu().numpy(), config.of_class)))
             labels = chosen.targets.cpu().numpy()
-            yield _Labelled(task, session, chosen.images, task_shown(model, task, config.shown_as), labels)
+            yield _Labelled(task, session, chosen.images, shown, labels)
     for file in config.files:
         if not file.labels or (config.noise is not None and not file.responses):
             more = " and, for noise, `responses`" if config.noise is not None else ""
@@ -149,6 +166,31 @@ def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig) 
         rows = _first_of_each(read.labels, config.of_class)
         responses = None if config.noise is None or read.responses is None else read.responses.nanmean(1)[rows]
         yield _Labelled(file.name, "", read.images[rows], shown, read.labels[rows], responses)
+
+
+def _other_data(config: LinearSvmScoresConfig, own: Data, seed: int) -> Data:
+    """The `labelled` data, all of whose classifications that are asked for are there, on images that are held out."""
+    assert config.labelled is not None
+    found: Data = build(config.labelled, seed=seed)
+    known = [name for name, task in found.info.tasks.items() if task.kind == "classification"]
+    if not known:
+        raise DataError("labelled: these data have no classification. Name data with one, or leave `labelled` out.")
+    for task in config.tasks:
+        if task not in known:
+            raise DataError(f"labelled: these data have no classification {task!r}.{did_you_mean(task, known)}")
+    seen = _digests(own, [split for split in own.splits if split != config.split], own.info.tasks)
+    if twice := len(seen & _digests(found, [config.split], config.tasks or known)):
+        raise DataError(
+            f"labelled: {twice} of the {config.split} images are in another split of the data that the run was trained "
+            "on, so that it may have learnt them. Split both data alike."
+        )
+    return found
+
+
+def _digests(data: Data, splits: Iterable[str], tasks: Iterable[str]) -> set[bytes]:
+    """What tells the pixels of all images of these splits and tasks."""
+    sources = [source for split in splits for task in tasks for source in data.splits[split].get(task, {}).values()]
+    return {digest.tobytes() for source in sources for digest in image_facts(source.images).digests}
 
 
 def _first_of_each(labels: NDArray[np.generic], count: int | None) -> NDArray[np.int64]:

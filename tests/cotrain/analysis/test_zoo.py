@@ -54,3 +54,21 @@ def test_what_is_refused():
         next(zoo_features(IMAGES, ("resnet18",), weights={"alexnet": "a.pth"}))
     with pytest.raises(ModelError, match="'resnet17' is not known here"):
         next(zoo_features(IMAGES, ("resnet17",)))
+
+
+@pytest.mark.slow  # builds a network of each family, and of all three readouts
+@pytest.mark.parametrize("name", ["alexnet", "vgg11_bn", "resnet50", "densenet121", "squeezenet1_0"])
+def test_every_family_with_random_weights_and_with_a_file_of_weights(name, tmp_path, monkeypatch):
+    features = {}
+    for readout in ("published", "before_relu", "after_relu"):
+        ((_, features[readout]),) = zoo_features(IMAGES, (name,), readout=readout)
+        assert features[readout].shape == (3, penultimate_sizes()[name])
+        assert features[readout].isfinite().all() and (features[readout].std(0) > 0).any()
+    assert (features["before_relu"] < 0).any() and (features["after_relu"] >= 0).all()
+    assert any(torch.equal(features["published"], features[other]) for other in ("before_relu", "after_relu"))
+    monkeypatch.setenv("COTRAIN_DATA", str(tmp_path))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(0, "initialisation", "zoo", name))
+        torch.save(penultimate(PenultimateConfig(name=name)).network.state_dict(), tmp_path / "weights.pth")
+    ((_, loaded),) = zoo_features(IMAGES, (name,), weights="weights.pth", seed=1)
+    torch.testing.assert_close(loaded, features["published"], rtol=0, atol=0)

@@ -1,9 +1,9 @@
 """Does a network that was trained on the geometry of macaque IT share it for pictures that it never saw?
 
 A ResNet-20 that names CIFAR-10 learns the RDM of 674 macaque IT neurons for 92 object pictures (Kriegeskorte et al.
-2008, Neuron 60:1126), at 32 x 32 pixels, by 1 - Pearson of its last features' correlation distances. Pictures are in four
-folds, others for each seed: each picture is held out once a seed, about 55 train and 14 validate, and the score is the
-RDM among the 22 to 24 pictures of the fold that is held out. Pairs across folds are never scored.
+2008, Neuron 60:1126), at 32 x 32 pixels, by 1 - Pearson of its last features' correlation distances. Pictures are in
+four folds, others for each seed: each picture is held out once a seed, about 55 train and 14 validate, and the score is
+the RDM among the 22 to 24 pictures of the fold that is held out. Pairs across folds are never scored.
 
 - "macaque IT": trained on it. "human IT": trained on the RDM of human IT (fMRI, mean of four subjects) for the same
   pictures. Each is scored on both species, of which it learns one.

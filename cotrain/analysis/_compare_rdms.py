@@ -199,5 +199,5 @@ def _known_pairs(x: Tensor, y: Tensor, name: str) -> Tensor:
     a, b = pairs(x)[chosen], pairs(y)[chosen]
     if name in OF_PAIRS:
         return OF_PAIRS[name](a) @ OF_PAIRS[name](b)
-    tau = kendall(*(one.detach().cpu().numpy()[None] for one in (a, b)), name)
+    tau = kendall(a.detach().cpu().numpy()[None], b.detach().cpu().numpy()[None], name)
     return torch.from_numpy(tau)[0, 0].to(x)

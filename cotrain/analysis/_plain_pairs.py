@@ -7,6 +7,7 @@ the last bit, takes the long way, which knows what to do with it or says what is
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,21 +46,21 @@ def unit_rows(rows: Numbers, name: str) -> Numbers:
     centred = rows if name == "cosine" else rows - rows.mean(1, keepdims=True)
     if name == "rho_a":
         number = rows.shape[1]
-        return centred * np.sqrt(12 / (float(number) ** 3 - number))
+        return np.asarray(centred * math.sqrt(12 / (number**3 - number)))
     norm = _norms(centred)
     whole = norm if name == "cosine" else _norms(rows)
     return centred / np.where(norm > ROUNDING * whole, norm, np.nan)
 
 
 def _norms(rows: Numbers) -> Numbers:
-    return np.sqrt(np.array([row @ row for row in rows]))[:, None]
+    return np.array([[math.sqrt(row @ row)] for row in rows])
 
 
 def _pairs(given: Given | Rdm) -> Numbers | None:
     tagged = isinstance(given, Rdm)
-    if tagged and given.kind != "distance":
+    if isinstance(given, Rdm) and given.kind != "distance":
         return None
-    values = given.values if tagged else given
+    values: Any = given.values if isinstance(given, Rdm) else given
     if isinstance(values, Tensor):
         if values.requires_grad or values.device.type != "cpu" or values.dtype not in (torch.float32, torch.float64):
             return None

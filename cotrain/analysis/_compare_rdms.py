@@ -113,7 +113,8 @@ def kendall(first: Numbers, second: Numbers, name: str) -> Numbers:
     """Kendall's tau-a or tau-b of each row of one with each of the other; of a constant one tau-b is NaN, tau-a 0."""
     found = np.empty((len(first), len(second)))
     for column, y in enumerate(second):
-        order = y.argsort(kind="stable")  # once for all, and SciPy is faster with what is in order
+        # once for all where there are several: SciPy is faster with what is in order
+        order = y.argsort(kind="stable") if len(first) > 1 else slice(None)
         ordered = y[order]
         found[:, column] = [kendalltau(x[order], ordered).statistic for x in first]
     if name == "tau_b":

@@ -87,9 +87,7 @@ class CovarianceForm:
 
     def freedom(self, alphas: Tensor) -> Tensor:
         # 1 - leverage, where the mean, refitted too, has a leverage of 1 / n
-        return 1 - 1 / len(self.scores) - product(
-            self.scores.square(), 1 / (self.eigenvalues[:, None] + alphas)
-        )
+        return 1 - 1 / len(self.scores) - product(self.scores.square(), 1 / (self.eigenvalues[:, None] + alphas))
 
     def left_out(self, targets: Tensor, shrunk: Tensor, freedom: Tensor) -> Tensor:
         found = _product(self.scores, shrunk)

@@ -11,6 +11,7 @@ from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_delta
 from cotrain.analysis._folds import Folds, brain_score_splits, given_folds, group_k_fold, k_fold, stratified_k_fold
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
+from cotrain.analysis._layer_selection import LayerSelection, chosen_layers, select_layers
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
 from cotrain.analysis._manifold_arrays import manifolds_of_sessions
 from cotrain.analysis._manifold_ball import ball_capacity
@@ -87,6 +88,7 @@ __all__ = [
     "Gram",
     "Inspection",
     "JointGeometry",
+    "LayerSelection",
     "Look",
     "ManifoldGeometry",
     "ManifoldSpectrum",
@@ -117,6 +119,7 @@ __all__ = [
     "ceiling_bars_figure",
     "center_subspace",
     "check_picture_path",
+    "chosen_layers",
     "clip_dimension",
     "compare_rdms",
     "condition_summary",
@@ -181,6 +184,7 @@ __all__ = [
     "score_table",
     "second_order_figure",
     "second_order_rdm",
+    "select_layers",
     "similarity_curves_figure",
     "simulated_capacity",
     "sit_score",

@@ -5,6 +5,7 @@ from cotrain.analysis._contact_sheet import contact_sheet
 from cotrain.analysis._corruption_errors import corruption_errors
 from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
 from cotrain.analysis._difference_figure import draw_differences
+from cotrain.analysis._encoding_rsa import EncodingRsa, encoding_rsa
 from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_deltas
@@ -82,6 +83,7 @@ __all__ = [
     "Ceiling",
     "CenterSubspace",
     "Copies",
+    "EncodingRsa",
     "Folds",
     "GaussianGeometry",
     "GaussianProjection",
@@ -131,6 +133,7 @@ __all__ = [
     "draw_heat_maps",
     "draw_rdm",
     "draw_severity_curves",
+    "encoding_rsa",
     "explainable_variance",
     "explained_variance",
     "extract",

@@ -160,7 +160,9 @@ def chosen_layers(
     known = list(dict.fromkeys(scores[split]))
     for name in (selection, report):
         if name not in known:
-            raise DataError(f"chosen_layers: there is no split {name!r}.{did_you_mean(str(name), map(str, known))}")
+            raise DataError(
+                f"chosen_layers: there is no split {name!r}.{did_you_mean(str(name), [str(one) for one in known])}"
+            )
     keys = list(dict.fromkeys([*per, "metric"]))
     require_neurons_once(scores, list(dict.fromkeys([*keys, "layer", split])), "chosen_layers")
     choosing, reported = scores[scores[split] == selection], scores[scores[split] == report]

@@ -289,5 +289,5 @@ def test_alphas_that_are_looked_at_in_parts_are_those_that_all_together_give(sha
 @pytest.mark.parametrize("shape", [(10, 20), (20, 10)])
 def test_features_whose_products_overflow_are_refused(shape):
     x, y = problem(*shape)
-    with pytest.raises(DataError, match="too large for torch.float32. Divide the features by a constant"):
+    with pytest.raises(DataError, match=r"too large for torch\.float32\. Divide the features by a constant"):
         ridge((x * 1e25).astype(np.float32), y, [1.0])

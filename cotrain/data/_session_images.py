@@ -76,7 +76,9 @@ def joined_images(images: list[Images]) -> Images:
         return ImageRows(first.stack, torch.cat([held.rows for held in mapped]), first.known)
     shapes = {tuple(held.shape[1:]) for held in images}
     if len(shapes) > 1:
-        raise DataError(f"Images of several sources differ in shape: {sorted(shapes)}. Give a size that all are scaled to.")
+        raise DataError(
+            f"Images of several sources differ in shape: {sorted(shapes)}. Give a size that all are scaled to."
+        )
     return torch.cat([held[:] for held in images])
 
 

@@ -165,7 +165,9 @@ def _metadata(source: Source) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def _task_labels(images: Images, data: Data, split: str, objects: str, where: str, kind: str) -> NDArray[np.str_]:
     labelled = classification_of(data, objects)
     if labelled is None:
-        raise DataError(f"{where}: folds of kind {kind!r} need labels of the images, and the data have no classification.")
+        raise DataError(
+            f"{where}: folds of kind {kind!r} need labels of the images, and the data have no classification."
+        )
     labels = labels_of(images, data.splits[split][labelled])
     if without := int((labels == "").sum()):
         raise DataError(

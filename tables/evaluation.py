@@ -62,6 +62,10 @@ class EvaluationTable(dj.Computed):
     the medians of, within each group of the columns `within`. Where the function returns objects of several classes,
     `by_type` is {name of the class: name of its part} of those that have a part of their own. The table's own columns
     begin with `prefix`; after it, some are named as the fields `kept` of the config, whose values they hold.
+
+    Of a table `by_epoch` the config has a field `epochs` (`cotrain.evaluations.Epochs`), and the function is called
+    once for the model after each epoch that it names. Rows of the part then have the column `epoch : int32` in their
+    key: the weights are those after so many epochs, 0 as initialised. Such a table has no `steps`.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -71,6 +75,7 @@ class EvaluationTable(dj.Computed):
     within: ClassVar[tuple[str, ...]] = ()
     shown: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ()
+    by_epoch: ClassVar[bool] = False
 
     @property
     def key_source(self) -> Any:

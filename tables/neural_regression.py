@@ -21,6 +21,7 @@ class NeuralRegression(EvaluationTable):
     within = ("epoch", "target", "session", "area", "metric", "layer")
     shown = ("median", "low", "high", "normalised", "neurons", "left_out", "scored")
     kept = ("seed",)
+    by_epoch = True
     definition = table_definition(
         prefix,
         "Prediction of neurons from layers of a run",

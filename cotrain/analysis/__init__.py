@@ -50,7 +50,16 @@ from cotrain.analysis._rdm_figure import rdm_difference_figure, rdm_figure
 from cotrain.analysis._reductions import AveragePool, GaussianProjection, Gram, Pca, SparseProjection
 from cotrain.analysis._regress import Regression, regress
 from cotrain.analysis._regression_components import PrincipalComponents
+from cotrain.analysis._regression_figures import (
+    regression_depth_figure,
+    regression_map_figure,
+    regression_neurons_figure,
+    regression_pairs,
+    regression_scatter_figure,
+    regression_training_figure,
+)
 from cotrain.analysis._regression_methods import Ols, Pls, Ridge
+from cotrain.analysis._regression_scores import RegressionScores, regression_scores, regression_summary
 from cotrain.analysis._ridge import RidgeFit, ridge
 from cotrain.analysis._robustness import (
     Robustness,
@@ -101,6 +110,7 @@ __all__ = [
     "Rdm",
     "RecordingNoise",
     "Regression",
+    "RegressionScores",
     "Ridge",
     "RidgeFit",
     "Robustness",
@@ -169,6 +179,14 @@ __all__ = [
     "rdm_figure",
     "read_tuning",
     "regress",
+    "regression_depth_figure",
+    "regression_map_figure",
+    "regression_neurons_figure",
+    "regression_pairs",
+    "regression_scatter_figure",
+    "regression_scores",
+    "regression_summary",
+    "regression_training_figure",
     "ridge",
     "robustness",
     "robustness_differences",

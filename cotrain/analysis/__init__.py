@@ -76,6 +76,7 @@ from cotrain.analysis._rsa_table import rsa_table, second_order_rdm
 from cotrain.analysis._rsa_tests import PermutationTest, permutation_test, rsa_tests
 from cotrain.analysis._rsatoolbox import from_rsatoolbox, to_rsatoolbox
 from cotrain.analysis._save_figure import check_picture_path, save_figure
+from cotrain.analysis._score_tables import aggregate_scores, score_table
 from cotrain.analysis._second_order_figure import second_order_figure
 from cotrain.analysis._severity_curves import draw_severity_curves
 from cotrain.analysis._severity_heat_map import draw_heat_maps
@@ -122,6 +123,7 @@ __all__ = [
     "SvmScore",
     "TuningSession",
     "VarianceCeiling",
+    "aggregate_scores",
     "ball_capacity",
     "brain_score_splits",
     "capacity_by_points",
@@ -198,6 +200,7 @@ __all__ = [
     "save_figure",
     "scale_radius",
     "scaled_to_plane",
+    "score_table",
     "second_order_figure",
     "second_order_rdm",
     "similarity_curves_figure",

@@ -43,8 +43,8 @@ def _described(config: Any, _: dict[str, Any]) -> str:
 
 def _told(config: Any, row: dict[str, Any]) -> str:
     """An evaluation as people choose it."""
-    how = f"fitted on train, scored on {config.split}" if config.folds == "splits" else f"{config.folds}, {config.split}"
-    what = [_described(config, row), how, f"layers {', '.join(config.layers[:4])}", f"epochs {', '.join(config.epochs)}"]
+    what = [_described(config, row), f"{config.folds}, {config.split} images"]
+    what += [f"layers {', '.join(config.layers[:4])}", f"epochs {', '.join(config.epochs)}"]
     if config.files:
         what.append(f"files {', '.join(file.name for file in config.files[:4])}")
     if config.reduce:

@@ -23,6 +23,7 @@ BESIDE = 4  # panels in a row
 NAMED = 8  # layers whose names find room below a panel
 CEILING = "0.85"
 BINS = 20
+NOTE_LETTERS = 50  # that find room in the width of one panel
 
 
 def regression_depth_figure(held: RegressionScores, *, title: str | None = None) -> Figure:
@@ -44,7 +45,7 @@ def regression_depth_figure(held: RegressionScores, *, title: str | None = None)
             axes.set_xticks(places.depth, places.layer, rotation=40, ha="right", rotation_mode="anchor")
         bare(axes, "" if places.layer.nunique() == len(places) <= NAMED else "depth (share of blocks)")
     panels[0].set_ylabel(f"{held.described}, median", fontsize=SMALL)
-    draw_legend(figure, looks(held.labels), _beside(held.areas), note=_note(held, points))
+    draw_legend(figure, looks(held.labels), _beside(held.areas), note=_note(held, held.areas, points))
     return figure
 
 
@@ -69,7 +70,10 @@ def regression_neurons_figure(held: RegressionScores, *, title: str | None = Non
             axes.axvline(float(rows.median()), color=look.colour, ls=look.style, lw=0.9)
         bare(axes, held.described)
     panels[0].set_ylabel("neurons", fontsize=SMALL)
-    draw_legend(figure, looks(held.labels), _beside(held.layers), note=_note(held, None, "thin lines: medians"))
+    note = _note(held, held.layers, more="thin lines: medians")
+    draw_legend(
+        figure, looks(held.labels), _beside(held.layers), note=_note(held, held.layers, more="thin lines: medians")
+    )
     return figure
 
 
@@ -97,12 +101,12 @@ def regression_scatter_figure(held: RegressionScores, first: str, second: str, *
             of_area = part[part.area == area]
             axes.scatter(of_area[first], of_area[second], s=11, color=colour, marker=marker, alpha=0.7, lw=0, zorder=2)
         better = int((part[second] > part[first]).sum())
-        axes.set_title(f"{axes.get_title()}\n{better} of {len(part)} above", fontsize=SMALL)
+        axes.set_title(f"{axes.get_title()}\n{better} of {len(part)} above the line", fontsize=SMALL)
         axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
         bare(axes, broken(first))
     panels[0].set_ylabel(broken(second), fontsize=SMALL)
-    shown = {area: look[area]._replace(style="") for area in held.areas if area}
-    draw_legend(figure, shown, _beside(layers), note=_note(held, None))
+    shown = {area or "neurons": look[area]._replace(style="") for area in held.areas}
+    draw_legend(figure, shown, _beside(layers), note=_note(held, layers))
     return figure
 
 
@@ -173,7 +177,7 @@ def regression_training_figure(held: RegressionScores, *, title: str | None = No
             _draw_line(axes, part.sort_values("epoch"), "epoch", look)
         bare(axes, "epoch")
     panels[0].set_ylabel(f"{held.described}, median", fontsize=SMALL)
-    draw_legend(figure, looks(held.labels), _beside(held.layers), note=_note(held, points))
+    draw_legend(figure, looks(held.labels), _beside(held.layers), note=_note(held, held.layers, points))
     return figure
 
 
@@ -213,8 +217,8 @@ def _draw_ceiling(axes: Axes, held: RegressionScores, rows: pd.DataFrame) -> Non
     axes.axhline(value, color="0.55", lw=0.8, zorder=1)
 
 
-def _note(held: RegressionScores, points: pd.DataFrame | None, more: str = "") -> str:
-    """What lines, bands and points are."""
+def _note(held: RegressionScores, panels: Sequence[str], points: pd.DataFrame | None = None, more: str = "") -> str:
+    """What lines, bands and points are, in lines that find room below the panels."""
     neurons = held.rows.drop_duplicates(NEURON)
     counts = sorted(set(held.seeds.values()))
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -225,4 +229,4 @@ def _note(held: RegressionScores, points: pd.DataFrame | None, more: str = "") -
         text += f"; bands: 95 % bootstrap over {drawn}"
         if held.rows.ceiling.notna().any():
             text += "; grey: ceiling of a perfect prediction"
-    return f"{text}; {more}" if more else text
+    return broken(f"{text}; {more}" if more else text, NOTE_LETTERS * _beside(panels))

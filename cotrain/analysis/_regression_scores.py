@@ -78,8 +78,8 @@ def regression_scores(
         labels: Those to keep, in the order to show them; None: all, in the order of the table.
 
     Raises:
-        CotrainError: Columns are missing; there is no such target, metric, session, area or label, or several would do; no
-            score is normalised; or two runs share a label and a seed.
+        CotrainError: Columns are missing; there is no such target, metric, session, area or label, or several would
+            do; no score is normalised; or two runs share a label and a seed.
     """
     needed = [*COLUMNS, *(["normalised"] if normalised else [])]
     if missing := [name for name in needed if name not in frame]:

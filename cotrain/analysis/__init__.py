@@ -5,6 +5,7 @@ from cotrain.analysis._contact_sheet import contact_sheet
 from cotrain.analysis._corruption_errors import corruption_errors
 from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
 from cotrain.analysis._difference_figure import draw_differences
+from cotrain.analysis._encoding_rsa import EncodingRsa, encoding_rsa
 from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_deltas
@@ -12,6 +13,7 @@ from cotrain.analysis._folds import Folds, brain_score_splits, given_folds, grou
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
 from cotrain.analysis._layer_depths import layer_depths
+from cotrain.analysis._layer_selection import LayerSelection, chosen_layers, select_layers
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
 from cotrain.analysis._manifold_arrays import manifolds_of_sessions
 from cotrain.analysis._manifold_ball import ball_capacity
@@ -92,12 +94,14 @@ __all__ = [
     "Ceiling",
     "CenterSubspace",
     "Copies",
+    "EncodingRsa",
     "Folds",
     "GaussianGeometry",
     "GaussianProjection",
     "Gram",
     "Inspection",
     "JointGeometry",
+    "LayerSelection",
     "Look",
     "ManifoldGeometry",
     "ManifoldSpectrum",
@@ -130,6 +134,7 @@ __all__ = [
     "ceiling_bars_figure",
     "center_subspace",
     "check_picture_path",
+    "chosen_layers",
     "clip_dimension",
     "compare_rdms",
     "condition_summary",
@@ -141,6 +146,7 @@ __all__ = [
     "draw_heat_maps",
     "draw_rdm",
     "draw_severity_curves",
+    "encoding_rsa",
     "explainable_variance",
     "explained_variance",
     "extract",
@@ -203,6 +209,7 @@ __all__ = [
     "score_table",
     "second_order_figure",
     "second_order_rdm",
+    "select_layers",
     "similarity_curves_figure",
     "simulated_capacity",
     "sit_score",

@@ -71,9 +71,7 @@ def regression_neurons_figure(held: RegressionScores, *, title: str | None = Non
         bare(axes, held.described)
     panels[0].set_ylabel("neurons", fontsize=SMALL)
     note = _note(held, held.layers, more="thin lines: medians")
-    draw_legend(
-        figure, looks(held.labels), _beside(held.layers), note=_note(held, held.layers, more="thin lines: medians")
-    )
+    draw_legend(figure, looks(held.labels), _beside(held.layers), note=note)
     return figure
 
 

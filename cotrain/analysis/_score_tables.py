@@ -151,7 +151,7 @@ def aggregate_scores(
     if draws < 2 or not 0 < confidence < 1:
         raise DataError(f"aggregate_scores: give 2 draws or more and 0 < confidence < 1, found {draws}, {confidence}.")
     keys = [*by, "metric"] if "metric" not in by else by
-    _require_neurons_once(scores, keys)
+    require_neurons_once(scores, keys, "aggregate_scores")
     rows = []
     for key, group in scores.groupby(keys, sort=True, dropna=False):
         found = group.sort_values(NEURON, kind="stable")
@@ -194,8 +194,12 @@ def require_columns(scores: pd.DataFrame, what: str, *, others: Sequence[str] = 
             raise DataError(f'{what}: {name!r} is missing in {int(scores[name].isna().sum())} rows; write "" there.')
 
 
-def _require_neurons_once(scores: pd.DataFrame, keys: list[str]) -> None:
-    """Refuse groups in which a neuron would count several times."""
+def require_neurons_once(scores: pd.DataFrame, keys: list[str], what: str) -> None:
+    """Refuse groups in which a neuron would count several times.
+
+    Raises:
+        DataError: There are some.
+    """
     identity = list(dict.fromkeys([*keys, *NEURON]))
     twice = scores.duplicated(identity)
     if not bool(twice.any()):
@@ -203,7 +207,7 @@ def _require_neurons_once(scores: pd.DataFrame, keys: list[str]) -> None:
     same = scores[(scores[identity] == scores[twice][identity].iloc[0]).all(axis=1)]
     differ = [name for name in scores if name not in ("score", "ceiling", *identity) and same[name].nunique() > 1]
     raise DataError(
-        f"aggregate_scores: within a group of {keys}, {int(twice.sum())} rows are of neurons that were there already, "
+        f"{what}: within a group of {keys}, {int(twice.sum())} rows are of neurons that were there already, "
         f"and would count several times. {f'They differ in {differ}: add one to `by`' if differ else 'Drop copies'}, "
         "or choose layers first (`chosen_layers`)."
     )

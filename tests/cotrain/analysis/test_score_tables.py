@@ -32,18 +32,8 @@ def test_a_table_has_the_columns_of_the_contract():
         subject="a",
         ceiling=[1, 0],
     )
-    assert list(table.columns) == [
-        "layer",
-        "layer_place",
-        "depth",
-        "session",
-        "neuron",
-        "area",
-        "subject",
-        "metric",
-        "score",
-        "ceiling",
-    ]
+    names = ["layer", "layer_place", "depth", "session", "neuron", "area", "subject", "metric", "score", "ceiling"]
+    assert list(table.columns) == names
     assert table.layer_place.tolist() == [0, 0, 1, 1] and table.depth.tolist() == [0.5, 0.5, 1, 1]
     assert table.neuron.tolist() == [0, 1, 0, 1] and table.area.tolist() == ["V1", "V4"] * 2
     with pytest.raises(DataError, match="'fc' has shape"):

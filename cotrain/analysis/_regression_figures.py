@@ -60,7 +60,7 @@ def regression_neurons_figure(held: RegressionScores, *, title: str | None = Non
     known = held.rows.score.dropna()
     if not len(known):
         raise CotrainError(f"No neuron of {held.target!r} has a score.")
-    edges = np.linspace(min(0.0, float(known.min())), max(float(known.max()), 1e-3), BINS + 1)
+    edges = np.linspace(min(0.0, float(known.min())), max(float(known.max()), 1e-3), BINS + 1).tolist()
     for axes, layer in zip(panels, held.layers, strict=False):
         for label, look in looks(held.labels).items():
             rows = held.rows[(held.rows.label == label) & (held.rows.layer == layer)].score.dropna()

@@ -88,7 +88,7 @@ def regression_scatter_figure(held: RegressionScores, first: str, second: str, *
     """
     pairs = regression_pairs(held, first, second)
     layers = [layer for layer in held.layers if layer in set(pairs.layer)]
-    figure, panels = _panels(held, layers, title, width=HEIGHT - 0.3)
+    figure, panels = _panels(held, layers, title, width=HEIGHT - 0.3, height=HEIGHT + 0.3)
     look = looks(held.areas)
     low, high = float(pairs[[first, second]].min().min()), float(pairs[[first, second]].max().max())
     margin = 0.05 * max(high - low, 1e-3)

@@ -15,6 +15,7 @@ from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_delta
 from cotrain.analysis._folds import Folds, brain_score_splits, given_folds, group_k_fold, k_fold, stratified_k_fold
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
+from cotrain.analysis._layer_depths import layer_depths
 from cotrain.analysis._layer_selection import LayerSelection, chosen_layers, select_layers
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
 from cotrain.analysis._manifold_arrays import manifolds_of_sessions
@@ -53,7 +54,17 @@ from cotrain.analysis._rdm import rdm
 from cotrain.analysis._rdm_figure import rdm_difference_figure, rdm_figure
 from cotrain.analysis._reductions import AveragePool, GaussianProjection, Gram, Pca, SparseProjection
 from cotrain.analysis._regress import Regression, regress
+from cotrain.analysis._regression_components import PrincipalComponents
+from cotrain.analysis._regression_figures import (
+    regression_depth_figure,
+    regression_map_figure,
+    regression_neurons_figure,
+    regression_pairs,
+    regression_scatter_figure,
+    regression_training_figure,
+)
 from cotrain.analysis._regression_methods import Ols, Pls, Ridge
+from cotrain.analysis._regression_scores import RegressionScores, regression_scores, regression_summary
 from cotrain.analysis._ridge import RidgeFit, ridge
 from cotrain.analysis._robustness import (
     Robustness,
@@ -104,9 +115,11 @@ __all__ = [
     "PermutationTest",
     "Pls",
     "PointsSweep",
+    "PrincipalComponents",
     "Rdm",
     "RecordingNoise",
     "Regression",
+    "RegressionScores",
     "Ridge",
     "RidgeFit",
     "Robustness",
@@ -156,6 +169,7 @@ __all__ = [
     "joint_geometry",
     "k_fold",
     "label_summary",
+    "layer_depths",
     "linear_svm_score",
     "looks",
     "manifold_geometry",
@@ -180,6 +194,14 @@ __all__ = [
     "rdm_figure",
     "read_tuning",
     "regress",
+    "regression_depth_figure",
+    "regression_map_figure",
+    "regression_neurons_figure",
+    "regression_pairs",
+    "regression_scatter_figure",
+    "regression_scores",
+    "regression_summary",
+    "regression_training_figure",
     "ridge",
     "robustness",
     "robustness_differences",

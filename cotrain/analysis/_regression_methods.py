@@ -17,13 +17,11 @@ WIDE_GRID = tuple(float(alpha) for alpha in np.logspace(-2, 8, 21))
 
 
 class Method(Protocol):
-    """Fits some stimuli and predicts others; each call starts anew.
+    """Fits some stimuli and predicts others; each call starts anew."""
 
-    Args:
-        each_alone: Whether a target's fit does not depend on the other targets.
-    """
-
-    each_alone: bool
+    @property
+    def each_alone(self) -> bool:
+        """Whether a target's fit does not depend on the other targets."""
 
     def fit_predict(
         self, x: NDArray[Any], y: NDArray[Any], others: NDArray[Any]
@@ -119,15 +117,13 @@ def as_method(method: Method | object) -> Method:
     Raises:
         DataError: It can neither be fitted nor predict.
     """
-    if isinstance(method, (Ridge, Pls, Ols, Estimator)):
+    if not isinstance(method, type) and hasattr(method, "fit_predict") and hasattr(method, "each_alone"):
         return method
     if isinstance(method, type) or not (hasattr(method, "fit") and hasattr(method, "predict")):
         raise DataError(
             f"regress: {method!r} is no way to predict. Give Ridge(), Pls(), Ols() or an estimator of scikit-learn "
             "(an object, not its class)."
         )
-    if hasattr(method, "fit_predict") and hasattr(method, "each_alone"):
-        return method
     return Estimator(method)
 
 

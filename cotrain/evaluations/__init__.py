@@ -3,6 +3,7 @@
 from cotrain.evaluations._corrupted_folders import CorruptedFoldersConfig, corrupted_folders
 from cotrain.evaluations._corruptions import CorruptionsConfig, corruptions
 from cotrain.evaluations._linear_svm_scores import LayerSvm, LinearSvmScoresConfig, linear_svm_scores
+from cotrain.evaluations._manifolds import ClassManifold, LayerManifolds, ManifoldsConfig, manifolds
 from cotrain.evaluations._neuron_scores import NeuronScore, NeuronScoresConfig, neuron_scores
 from cotrain.evaluations._noise_accuracy import NoiseAccuracy, NoiseAccuracyConfig, noise_accuracy
 from cotrain.evaluations._noise_mixture import NoiseMixture, NoiseMixtureConfig, noise_mixture
@@ -15,11 +16,14 @@ from cotrain.evaluations._sit_scores import LayerSit, SitScoresConfig, sit_score
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 
 __all__ = [
+    "ClassManifold",
     "CorruptedFoldersConfig",
     "CorruptionsConfig",
+    "LayerManifolds",
     "LayerSit",
     "LayerSvm",
     "LinearSvmScoresConfig",
+    "ManifoldsConfig",
     "NeuronScore",
     "NeuronScoresConfig",
     "NoiseAccuracy",
@@ -37,6 +41,7 @@ __all__ = [
     "corrupted_folders",
     "corruptions",
     "linear_svm_scores",
+    "manifolds",
     "neuron_scores",
     "noise_accuracy",
     "noise_mixture",

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from cotrain.analysis import (
+    GaussianProjection,
     JointGeometry,
     ManifoldGeometry,
     ManifoldSpectrum,
     SparseProjection,
     joint_geometry,
+    layer_depths,
     manifold_geometry,
     manifold_spectrum,
     randomise_manifolds,
@@ -28,7 +30,7 @@ from cotrain.data import Data
 from cotrain.errors import DataError
 from cotrain.evaluations._epochs import Epochs
 from cotrain.evaluations._labelled_images import LabelledImages, labelled_images
-from cotrain.evaluations._layer_features import Layers, layer_features
+from cotrain.evaluations._layer_features import Layers, Reduce, layer_features
 from cotrain.evaluations._robustness import each_once
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 from cotrain.models import MultiTaskModel
@@ -70,13 +72,13 @@ class ManifoldsConfig(Config):
     """The first so many images of each class; none: all. Capacity falls as they grow: compare equal numbers."""
     files: tuple[StimulusFileConfig, ...] = ()  # with labels
     shown_as: str = ""  # of files: the model's task whose image size and normalisation are used; "": its first
-    widest: Annotated[int, Ge(1)] | None = 4096
-    """Layers with more features are projected at random to so many dimensions; none: all features are used."""
+    reduce: Reduce = "sparse_projection"  # what is kept of each layer's features; "": all
+    widest: Annotated[int, Ge(1)] = 4096  # features that a projection leaves; layers with no more stay as they are
     kappa: float = 0.0  # margin, in lengths of a class centre / sqrt(features)
     directions: Annotated[int, Ge(1)] = 300  # random ones, for each manifold
     removed: Annotated[int, Ge(0)] | None = None  # common directions of the centres; none: as many as part them best
     variant: Literal["default", "follow_up", "seed"] = "default"  # definitions, see `cotrain.analysis`
-    joint_draws: Annotated[int, Ge(0)] = 100  # directions for all manifolds together; 0: no joint geometry
+    joint_draws: Annotated[int, Ge(0)] = 50  # directions for all manifolds together; 0: no joint geometry
     controls: Controls = ()  # layers again, with manifolds that lack something: `cotrain.analysis.randomise_manifolds`
     seed: Annotated[int, Ge(0)] = 0  # of classes, directions, controls and projections: the same for all runs
     batch_size: Annotated[int, Ge(1), NotIdentity()] = 64  # images at once
@@ -92,6 +94,7 @@ class LayerManifolds:
         control: What manifolds lack, as in the config; "" of the manifolds as they are.
         layer_place: Of the layer, in the order of a pass, from 0.
         layer: Its name.
+        depth: Share of the network's blocks that is done after it, above 0 and at most 1.
         mean_capacity: 1 / mean of 1 / capacity, of the manifolds that have one.
         mean_capacity_error: Its standard error over random directions.
         mean_capacity_class_error: Its standard error over manifolds, as if classes were drawn from many.
@@ -118,6 +121,7 @@ class LayerManifolds:
     control: str
     layer_place: int
     layer: str
+    depth: float
     manifolds: int
     points: int
     features: int = 0
@@ -211,14 +215,15 @@ def manifolds(
         seed: Not used.
 
     Returns:
-        For each set of images: the layers as they are and, after each, its classes and its controls.
+        For each set of images and layer: its classes, the layer itself, and its controls.
 
     Raises:
         ModelError: There is no such layer.
         DataError: A file is not as the config says.
     """
     found: list[LayerManifolds | ClassManifold] = []
-    reduce: Any = "" if config.widest is None else SparseProjection(size=config.widest)
+    projections = {"sparse_projection": SparseProjection, "gaussian_projection": GaussianProjection}
+    reduce: Any = projections[config.reduce](config.widest) if config.reduce in projections else config.reduce
     sets = labelled_images(
         model, data, tasks=config.tasks, split=config.split, files=config.files, shown_as=config.shown_as,
         of_class=config.of_class, what="manifolds",
@@ -230,33 +235,36 @@ def manifolds(
             continue
         rows = np.flatnonzero(np.isin(held.labels, chosen))
         of_rows = [np.flatnonzero(held.labels[rows] == label) for label in chosen]
+        shown = held.images[torch.from_numpy(rows)]
+        depths = layer_depths(model, shown, config.layers, task=held.shown_as)
+        names = [held.class_name(label) for label in chosen]
         with layer_features(
-            model, held.images[torch.from_numpy(rows)], config.layers,
+            model, shown, config.layers,
             shown_as=held.shown_as, reduce=reduce, seed=config.seed, batch=config.batch_size,
         ) as features:  # fmt: skip
             for place, (layer, values) in enumerate(features):
                 clouds = [values[points].numpy().T.astype(np.float64) for points in of_rows]
-                names = [held.class_name(label) for label in chosen]
-                found += layer_manifolds(held, place, layer, clouds, names, config)
+                at = {"target": held.name, "session": held.session, "layer_place": place, "layer": layer}
+                found += _measured(at, depths[layer], clouds, names, config)
     return found
 
 
-def layer_manifolds(
-    held: LabelledImages, place: int, layer: str, clouds: list[Floats], names: list[str], config: ManifoldsConfig
+def _measured(
+    at: dict[str, Any], depth: float, clouds: list[Floats], names: list[str], config: ManifoldsConfig
 ) -> list[LayerManifolds | ClassManifold]:
     """The rows of one layer: it, its classes, and its controls.
 
     Args:
-        held: Whose images.
-        place, layer: Of the layer.
+        at: Columns that say where this is.
+        depth: Of the layer.
         clouds: (features, points) of each class.
         names: Of the classes.
         config: What is computed.
     """
     found: list[LayerManifolds | ClassManifold] = []
+    points = min(cloud.shape[1] for cloud in clouds)
     for control in ("", *config.controls):
-        at = {"target": held.name, "session": held.session, "layer_place": place, "layer": layer}
-        of_layer = {**at, "control": control, "manifolds": len(clouds), "points": min(c.shape[1] for c in clouds)}
+        of_layer = {**at, "control": control, "depth": depth, "manifolds": len(clouds), "points": points}
         try:
             taken = randomise_manifolds(clouds, control, seed=config.seed) if control else clouds
             geometry = manifold_geometry(
@@ -264,21 +272,17 @@ def layer_manifolds(
                 variant=config.variant,
             )  # fmt: skip
             spectrum = manifold_spectrum(taken)
-            together = _joint(taken, config)
+            draws = config.joint_draws
+            together = joint_geometry(taken, n_t=draws, seed=config.seed) if draws else JointGeometry()
         except DataError as error:  # features that say nothing, or too few of them: of this layer alone
-            log.warning("%s, %s%s: %s", held.where, layer, f", {control}" * bool(control), error)
-            found.append(LayerManifolds(**of_layer, undefined=str(error)[:LONGEST_REASON]))
-            continue
-        row = LayerManifolds(**of_layer, **_of_layer(geometry, spectrum, together))
-        if not control and (row.unknown or row.at_floor or row.undefined):
-            log.warning(
-                "%s, %s: of %d manifolds %.0f have no capacity, %.0f one near that of noise. %s",
-                held.where, layer, row.manifolds, row.unknown * row.manifolds, row.at_floor * row.manifolds,
-                row.undefined,
-            )  # fmt: skip
+            row = LayerManifolds(**of_layer, undefined=str(error)[:LONGEST_REASON])
+        else:
+            row = LayerManifolds(**of_layer, **_of_layer(geometry, spectrum, together))
+            found += [] if control else _of_classes(geometry, spectrum, at, names)
+        if row.undefined:
+            where = ", ".join(str(part) for part in (at["target"], at["session"], at["layer"], control) if part)
+            log.warning("Manifolds of %s: %s", where, row.undefined)
         found.append(row)
-        if not control:
-            found += _of_classes(geometry, spectrum, at, names)
     return found
 
 
@@ -288,10 +292,6 @@ def _chosen_classes(held: LabelledImages, config: ManifoldsConfig) -> NDArray[np
         return classes
     generator = np.random.default_rng(derive_seed(config.seed, "split", "manifold classes"))
     return classes[np.sort(generator.permutation(len(classes))[: config.classes])]
-
-
-def _joint(clouds: list[Floats], config: ManifoldsConfig) -> JointGeometry:
-    return joint_geometry(clouds, n_t=config.joint_draws, seed=config.seed) if config.joint_draws else JointGeometry()
 
 
 def _of_layer(geometry: ManifoldGeometry, spectrum: ManifoldSpectrum, together: JointGeometry) -> dict[str, Any]:

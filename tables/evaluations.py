@@ -185,7 +185,14 @@ class Robustness(EvaluationTable):
 TABLES: dict[str, type[EvaluationTable]] = {
     kind: table
     for table in (
-        NeuronScores, NeuralRegression, NoiseAccuracy, NoiseMixture, Robustness, Rsa, SitScores, LinearSvmScores,
+        NeuronScores,
+        NeuralRegression,
+        NoiseAccuracy,
+        NoiseMixture,
+        Robustness,
+        Rsa,
+        SitScores,
+        LinearSvmScores,
         Manifolds,
     )
     for kind in table.kinds

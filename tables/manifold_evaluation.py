@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
 from cotrain.tables.evaluation import Evaluation, EvaluationTable, table_definition
@@ -17,7 +20,7 @@ class Manifolds(EvaluationTable):
     kinds = ("cotrain.evaluations.manifolds",)
     prefix = "manifolds"
     rows = "Layer"
-    by_type = {"ClassManifold": "Class"}
+    by_type: ClassVar[Mapping[str, str]] = {"ClassManifold": "Class"}
     within = ("epoch", "target", "session", "control", "layer")
     shown = ("mean_capacity", "mean_floor", "mean_radius", "mean_dimension", "center_correlation", "joint_capacity")
     kept = ("kappa", "variant", "seed")

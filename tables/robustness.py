@@ -69,11 +69,16 @@ def scores_under_corruption(
         own = (RecipeRun() & {"recipe": recipe}).to_dicts()
         table["label"] = table["run_key"].map({row["run_key"]: row["label"] for row in own})
     without = len(TrainedModel() & runs.proj()) - len(rows)
-    return EvaluatedRuns(table, _in_order(table, recipe), _described(config, rows[0]), without)
+    return EvaluatedRuns(table, labels_in_order(table, recipe), _described(config, rows[0]), without)
 
 
-def _in_order(table: pd.DataFrame, recipe: str | None) -> tuple[str, ...]:
-    """Labels as recipes have them; runs of no recipe, which have none, are called by their keys."""
+def labels_in_order(table: pd.DataFrame, recipe: str | None) -> tuple[str, ...]:
+    """Labels as recipes have them; runs of no recipe, which have none, are called by their keys.
+
+    Args:
+        table: Of `evaluate.frame`.
+        recipe: Whose labels; None: of all recipes.
+    """
     places = RecipeRun() if recipe is None else RecipeRun() & {"recipe": recipe}
     ordered = sorted(places.to_dicts(), key=lambda row: (row["recipe"], row["place"]))
     unnamed = table["run_key"][table["label"] == ""].str[:8]

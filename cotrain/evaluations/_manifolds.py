@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 NAN = float("nan")
 LONGEST_REASON = 255  # letters, of the table's column
+LEAST_CENTRE = 0.01  # share of a centre's length; with less of it left, lengths of the centre are no unit
 Floats = NDArray[np.float64]
 
 Controls = Annotated[
@@ -99,7 +100,9 @@ class LayerManifolds:
         mean_capacity_error: Its standard error over random directions.
         mean_capacity_class_error: Its standard error over manifolds, as if classes were drawn from many.
         mean_floor: Capacity of noise of as many points, 2 / points at kappa 0.
-        mean_radius, mean_dimension: Of the manifolds that have a capacity, with errors as above.
+        mean_radius: Of the manifolds that have a capacity and whose centres keep 1 % of their length or more, for radii
+            are in lengths of what is left; with errors as above.
+        mean_dimension: Of the manifolds that have a capacity, with errors as above.
         center_correlation: Mean |cosine| of pairs of centres about their mean.
         residual_correlation: The same after removal of common directions.
         removed: Number of these directions.
@@ -279,9 +282,15 @@ def _measured(
         else:
             row = LayerManifolds(**of_layer, **_of_layer(geometry, spectrum, together))
             found += [] if control else _of_classes(geometry, spectrum, at, names)
+        where = ", ".join(str(part) for part in (at["target"], at["session"], at["layer"], control) if part)
         if row.undefined:
-            where = ", ".join(str(part) for part in (at["target"], at["session"], at["layer"], control) if part)
             log.warning("Manifolds of %s: %s", where, row.undefined)
+        if row.stability < LEAST_CENTRE:
+            log.warning(
+                "Manifolds of %s: with %d common directions a centre loses all but %.2g of its length; such radii are not "
+                "in the mean.",
+                where, row.removed, row.stability,
+            )  # fmt: skip
         found.append(row)
     return found
 
@@ -297,6 +306,7 @@ def _chosen_classes(held: LabelledImages, config: ManifoldsConfig) -> NDArray[np
 def _of_layer(geometry: ManifoldGeometry, spectrum: ManifoldSpectrum, together: JointGeometry) -> dict[str, Any]:
     capacity = np.asarray(geometry.capacity)
     known = np.isfinite(capacity)
+    centred = known & (geometry.center_share >= LEAST_CENTRE)
     mean, inverse = geometry.mean_capacity, 1 / capacity[known]
     reasons = [reason for reason in (*geometry.reasons, together.reason) if reason]
     return {
@@ -305,9 +315,9 @@ def _of_layer(geometry: ManifoldGeometry, spectrum: ManifoldSpectrum, together: 
         "mean_capacity_error": geometry.mean_capacity_error,
         "mean_capacity_class_error": mean**2 * _standard_error(inverse),  # of the mean of 1 / capacity, turned over
         "mean_floor": float(1 / np.mean(1 / geometry.floor)),
-        "mean_radius": geometry.mean_radius,
-        "mean_radius_error": _error_of_mean(geometry.radius_error[known]),
-        "mean_radius_class_error": _standard_error(geometry.radius[known]),
+        "mean_radius": _mean(geometry.radius[centred]),
+        "mean_radius_error": _error_of_mean(geometry.radius_error[centred]),
+        "mean_radius_class_error": _standard_error(geometry.radius[centred]),
         "mean_dimension": geometry.mean_dimension,
         "mean_dimension_error": _error_of_mean(geometry.dimension_error[known]),
         "mean_dimension_class_error": _standard_error(geometry.dimension[known]),

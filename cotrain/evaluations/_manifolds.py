@@ -287,8 +287,7 @@ def _measured(
             log.warning("Manifolds of %s: %s", where, row.undefined)
         if row.stability < LEAST_CENTRE:
             log.warning(
-                "Manifolds of %s: with %d common directions a centre loses all but %.2g of its length; such radii are not "
-                "in the mean.",
+                "Manifolds of %s: %d common directions leave %.2g of a centre's length: its radius is left out.",
                 where, row.removed, row.stability,
             )  # fmt: skip
         found.append(row)

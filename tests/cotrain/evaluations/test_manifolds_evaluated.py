@@ -159,6 +159,24 @@ def test_what_cannot_be_told_is_missing_and_logged(model, data, caplog):
     assert layer.mean_capacity > 0
 
 
+def test_radii_of_centres_that_are_next_to_nothing_are_not_in_the_mean(model, data, monkeypatch, caplog):
+    """One class keeps 0.1 % of its centre, and its radius is in lengths of that."""
+    found = manifold_geometry
+
+    def one_lost(*args, **options):
+        geometry = found(*args, **options)
+        share, radius = geometry.center_share.copy(), geometry.radius.copy()
+        share[2], radius[2] = 1e-3, 1e3
+        return dataclasses.replace(geometry, center_share=share, radius=radius, stability=1e-3)
+
+    monkeypatch.setattr("cotrain.evaluations._manifolds.manifold_geometry", one_lost)
+    (layer,), classes = split(manifolds(model, data, CONFIG.replace(joint_draws=0), device=CPU))
+    assert classes[2].radius == 1e3
+    assert layer.mean_radius == pytest.approx(np.mean([row.radius for row in classes if row.manifold != 2]))
+    assert layer.mean_dimension == pytest.approx(np.mean([row.dimension for row in classes]))
+    assert "leave 0.001 of a centre's length" in caplog.text
+
+
 def test_without_classes_to_part(model, model_of, data, caplog):
     assert manifolds(model, classes_of(data, np.zeros(30, int)), CONFIG, device=CPU) == []
     assert "animals has no geometry of manifolds: its images are of 1 class." in caplog.text

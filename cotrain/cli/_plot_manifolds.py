@@ -29,7 +29,7 @@ def add_manifolds(group: Any) -> None:
         manifolds,
         "draw capacity, radius, dimension and centre correlation of classes, by layer or over training",
         "--recipe cifar_manifolds --out manifolds.pdf",
-        "--recipe cifar_manifolds --over training --layer layer4 --out training.png",
+        "--recipe cifar_manifolds --show training --layer layer4 --out training.png",
         "'objects only' 'co-trained, V4' --target objects --evaluation 3fa9 --out two.svg",
     )
     runs = "label (its runs of all seeds) or key (or its beginning) of a run; default: all that are evaluated"
@@ -38,9 +38,9 @@ def add_manifolds(group: Any) -> None:
     target = "classification or file whose classes are drawn; needed where there are several"
     added.add_argument("--target", metavar="TARGET", help=target)
     added.add_argument("--session", default="", help="of the target (default: of one without sessions)")
-    over = "layers (default), of the best epoch and of epoch 0 where it is evaluated, or training: one layer by epoch"
-    added.add_argument("--over", choices=("layers", "training"), default="layers", help=over)
-    layer = "of --over training (default: the last one that is evaluated)"
+    show = "layers (default), of the best epoch and of epoch 0 where it is evaluated, or training: one layer by epoch"
+    added.add_argument("--show", choices=("layers", "training"), default="layers", help=show)
+    layer = "of --show training (default: the last one that is evaluated)"
     added.add_argument("--layer", metavar="LAYER", help=layer)
     key = "key (or its beginning) of the evaluation, where there are several"
     added.add_argument("--evaluation", metavar="KEY", help=key)
@@ -59,15 +59,15 @@ def manifolds(options: argparse.Namespace) -> int:
     from cotrain.errors import CotrainError
 
     check_picture_path(options.out)
-    if options.layer is not None and options.over == "layers":
-        raise CotrainError("--layer is for --over training; over layers all of them are drawn.")
+    if options.layer is not None and options.show == "layers":
+        raise CotrainError("--layer is for --show training; over layers all of them are drawn.")
     with database():
         from cotrain.tables.manifolds import measured_manifolds
 
         found = measured_manifolds(options.runs, recipe=options.recipe, evaluation=options.evaluation)
     held = manifold_runs(found.rows, target=options.target, session=options.session, labels=found.labels)
     title = f"Manifolds of {held.target}{f', session {held.session}' * bool(held.session)} ({found.described})"
-    if options.over == "layers":
+    if options.show == "layers":
         figure = manifold_layers_figure(held, title=title)
     else:
         figure = manifold_training_figure(held, layer=options.layer, title=title)

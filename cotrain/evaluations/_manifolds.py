@@ -241,6 +241,7 @@ def manifolds(
         shown = held.images[torch.from_numpy(rows)]
         depths = layer_depths(model, shown, config.layers, task=held.shown_as)
         names = [held.class_name(label) for label in chosen]
+        measured: list[LayerManifolds | ClassManifold] = []
         with layer_features(
             model, shown, config.layers,
             shown_as=held.shown_as, reduce=reduce, seed=config.seed, batch=config.batch_size,
@@ -248,7 +249,9 @@ def manifolds(
             for place, (layer, values) in enumerate(features):
                 clouds = [values[points].numpy().T.astype(np.float64) for points in of_rows]
                 at = {"target": held.name, "session": held.session, "layer_place": place, "layer": layer}
-                found += _measured(at, depths[layer], clouds, names, config)
+                measured += _measured(at, depths[layer], clouds, names, config)
+        _warn_of_noise(held.where, measured)
+        found += measured
     return found
 
 
@@ -272,7 +275,7 @@ def _measured(
             taken = randomise_manifolds(clouds, control, seed=config.seed) if control else clouds
             geometry = manifold_geometry(
                 taken, kappa=config.kappa, n_t=config.directions, seed=config.seed, k=config.removed,
-                variant=config.variant,
+                variant=config.variant, warn=False,
             )  # fmt: skip
             spectrum = manifold_spectrum(taken)
             draws = config.joint_draws
@@ -292,6 +295,16 @@ def _measured(
             )  # fmt: skip
         found.append(row)
     return found
+
+
+def _warn_of_noise(where: str, rows: list[LayerManifolds | ClassManifold]) -> None:
+    layers = [row for row in rows if isinstance(row, LayerManifolds) and not row.control]
+    if near := [f"{row.layer} ({row.at_floor * row.manifolds:.0f})" for row in layers if row.at_floor > 0]:
+        log.warning(
+            "Manifolds of %s: of %d classes some have no more than 1.1 times the capacity of noise (2 / images at kappa "
+            "0), which says nothing of them: %s.",
+            where, layers[0].manifolds, ", ".join(near),
+        )  # fmt: skip
 
 
 def _chosen_classes(held: LabelledImages, config: ManifoldsConfig) -> NDArray[np.generic]:

@@ -72,7 +72,7 @@ def test_layers_and_classes_are_stored_by_epoch(fresh):
 
 
 def test_the_commands_print_what_is_held(fresh, command, plot, tmp_path):
-    assert "manifolds measured yet" in plot("together")[2]
+    assert "is measured as manifolds yet" in plot("together")[2]
     quick = tmp_path / "manifolds.yaml"
     quick.write_text("directions: 60\njoint_draws: 0\nepochs: [initial, best]\n")
     status, out, _ = command("evaluate", "--suite", "manifolds", "--config", str(quick))
@@ -90,9 +90,9 @@ def test_the_commands_print_what_is_held(fresh, command, plot, tmp_path):
     assert "together, epoch 0" in out
     with Image.open(tmp_path / "manifolds.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5
-    status, _, err, drawn = plot("--recipe", "Tiny", "--over", "training", "--layer", "layer1")
+    status, _, err, drawn = plot("--recipe", "Tiny", "--show", "training", "--layer", "layer1")
     assert (status, err, drawn) == (0, "", True)
-    assert "--layer is for --over training" in plot("together", "--layer", "layer1")[2]
+    assert "--layer is for --show training" in plot("together", "--layer", "layer1")[2]
 
     assert evaluate.evaluate(CONFIG, queries.runs()).done == 2
     status, _, err, drawn = plot("together")

@@ -28,7 +28,9 @@ def measured_manifolds(
         DatabaseError: There are no such runs, none of them is evaluated so, or there are several evaluations.
     """
     found = one_evaluation(MANIFOLDS, names, recipe=recipe, evaluation=evaluation)
-    best = {row["run_key"]: row["best_epoch"] for row in (TrainedModel() & list(found.stored)).to_dicts()}
+    best = {
+        row["run_key"]: row["best_epoch"] for row in (TrainedModel() & list(found.stored)).proj("best_epoch").to_dicts()
+    }
     return replace(found, rows=found.rows.assign(best=found.rows.epoch == found.rows.run_key.map(best)))
 
 

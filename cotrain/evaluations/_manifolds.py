@@ -301,8 +301,8 @@ def _warn_of_noise(where: str, rows: list[LayerManifolds | ClassManifold]) -> No
     layers = [row for row in rows if isinstance(row, LayerManifolds) and not row.control]
     if near := [f"{row.layer} ({row.at_floor * row.manifolds:.0f})" for row in layers if row.at_floor > 0]:
         log.warning(
-            "Manifolds of %s: of %d classes some have no more than 1.1 times the capacity of noise (2 / images at kappa "
-            "0), which says nothing of them: %s.",
+            "Manifolds of %s: of %d classes some have a capacity within 10 %% of that of noise, which says nothing of "
+            "them: %s.",
             where, layers[0].manifolds, ", ".join(near),
         )  # fmt: skip
 

@@ -77,6 +77,7 @@ def test_rows_are_the_geometry_by_hand(model, data, clouds):
     assert layer.residual_correlation == pytest.approx(expected.residual_correlation, rel=1e-4)
     assert (layer.removed, layer.unknown) == (expected.n_removed, 0.0)
     assert layer.mean_floor == pytest.approx(1 / np.mean(1 / expected.floor))
+    assert layer.at_floor == pytest.approx(np.mean(expected.at_floor))
     together = joint_geometry(clouds, n_t=20, seed=5)
     assert layer.joint_capacity == pytest.approx(together.capacity, rel=1e-5)
     assert layer.axis_alignment == pytest.approx(together.axis_alignment, abs=1e-4)

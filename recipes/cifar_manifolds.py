@@ -59,7 +59,7 @@ EPOCHS = 3
 class CifarManifolds(Recipe):
     """Does learning macaque V4 beside object names make the manifolds of objects easier to part?"""
 
-    seeds: ClassVar[tuple[int, ...]] = (0, 1)
+    seeds: ClassVar[tuple[int, ...]] = (0, 1, 2)
 
     def experiments(self) -> Iterator[Experiment]:
         """Objects only, co-trained with V4, and the shuffled control."""

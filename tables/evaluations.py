@@ -9,6 +9,7 @@ from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
 from cotrain.tables.evaluation import Evaluation, EvaluationTable, table_definition
 from cotrain.tables.layer_evaluations import LinearSvmScores, Rsa, SitScores
+from cotrain.tables.manifold_evaluation import Manifolds
 from cotrain.tables.neural_regression import NeuralRegression
 from cotrain.tables.runs import TrainedModel
 
@@ -16,6 +17,7 @@ __all__ = [
     "TABLES",
     "Evaluation",
     "LinearSvmScores",
+    "Manifolds",
     "NeuralRegression",
     "NeuronScores",
     "NoiseAccuracy",
@@ -191,6 +193,7 @@ TABLES: dict[str, type[EvaluationTable]] = {
         Rsa,
         SitScores,
         LinearSvmScores,
+        Manifolds,
     )
     for kind in table.kinds
 }

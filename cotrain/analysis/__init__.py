@@ -22,12 +22,14 @@ from cotrain.analysis._manifold_arrays import manifolds_of_sessions
 from cotrain.analysis._manifold_ball import ball_capacity
 from cotrain.analysis._manifold_centers import CenterSubspace, center_subspace
 from cotrain.analysis._manifold_controls import clip_dimension, randomise_manifolds, scale_radius
+from cotrain.analysis._manifold_figures import manifold_layers_figure, manifold_training_figure
 from cotrain.analysis._manifold_gaussian import GaussianGeometry, gaussian_geometry
 from cotrain.analysis._manifold_geometry import manifold_geometry
 from cotrain.analysis._manifold_joint import JointGeometry, joint_geometry
 from cotrain.analysis._manifold_points import PointsSweep, capacity_by_points
 from cotrain.analysis._manifold_result import ManifoldGeometry
 from cotrain.analysis._manifold_spectrum import ManifoldSpectrum, manifold_spectrum
+from cotrain.analysis._manifold_summary import ManifoldRuns, manifold_runs, manifold_summary
 from cotrain.analysis._manifold_tuning_file import TuningSession, read_tuning
 from cotrain.analysis._mds_figure import Arrangement, mds_figure, scaled_to_plane
 from cotrain.analysis._mse_decomposition import MseParts, mse_decomposition
@@ -108,6 +110,7 @@ __all__ = [
     "LayerSelection",
     "Look",
     "ManifoldGeometry",
+    "ManifoldRuns",
     "ManifoldSpectrum",
     "MseParts",
     "Ols",
@@ -173,7 +176,11 @@ __all__ = [
     "linear_svm_score",
     "looks",
     "manifold_geometry",
+    "manifold_layers_figure",
+    "manifold_runs",
     "manifold_spectrum",
+    "manifold_summary",
+    "manifold_training_figure",
     "manifolds_of_sessions",
     "mds_figure",
     "mean_squared_error",

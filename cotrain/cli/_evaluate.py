@@ -23,6 +23,7 @@ ROBUSTNESS = ("corruptions", "corrupted_folders")
 SUITES = (
     *ROBUSTNESS,
     "linear_svm_scores",
+    "manifolds",
     "neural_regression",
     "neuron_scores",
     "noise_accuracy",
@@ -42,6 +43,7 @@ def add_commands(commands: Commands) -> None:
         "--suite neuron_scores",
         "--suite rsa --recipe digits_v1 --config rsa.yaml",
         "--suite neural_regression --recipe hvm_v4",
+        "--suite manifolds --recipe cifar_manifolds --config manifolds.yaml",
     )
     added.add_argument(
         "runs", nargs="*", metavar="RUN", help="key (or its beginning), or label (its runs of all seeds); default: all"

@@ -4,6 +4,8 @@ from cotrain.evaluations._corrupted_folders import CorruptedFoldersConfig, corru
 from cotrain.evaluations._corruptions import CorruptionsConfig, corruptions
 from cotrain.evaluations._epochs import Epochs
 from cotrain.evaluations._linear_svm_scores import LayerSvm, LinearSvmScoresConfig, linear_svm_scores
+from cotrain.evaluations._manifold_rows import ClassManifold, LayerManifolds
+from cotrain.evaluations._manifolds import ManifoldsConfig, manifolds
 from cotrain.evaluations._neural_regression import NeuralRegressionConfig, neural_regression
 from cotrain.evaluations._neuron_scores import NeuronScore, NeuronScoresConfig, neuron_scores
 from cotrain.evaluations._noise_accuracy import NoiseAccuracy, NoiseAccuracyConfig, noise_accuracy
@@ -18,13 +20,16 @@ from cotrain.evaluations._sit_scores import LayerSit, SitScoresConfig, sit_score
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 
 __all__ = [
+    "ClassManifold",
     "CorruptedFoldersConfig",
     "CorruptionsConfig",
     "Epochs",
+    "LayerManifolds",
     "LayerRegression",
     "LayerSit",
     "LayerSvm",
     "LinearSvmScoresConfig",
+    "ManifoldsConfig",
     "NeuralRegressionConfig",
     "NeuronRegression",
     "NeuronScore",
@@ -47,6 +52,7 @@ __all__ = [
     "corrupted_folders",
     "corruptions",
     "linear_svm_scores",
+    "manifolds",
     "neural_regression",
     "neuron_scores",
     "noise_accuracy",

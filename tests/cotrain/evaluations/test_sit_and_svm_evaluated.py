@@ -25,10 +25,12 @@ from cotrain.data import (
 from cotrain.errors import DataError
 from cotrain.evaluations import (
     LinearSvmScoresConfig,
+    ManifoldsConfig,
     RecordingNoiseConfig,
     SitScoresConfig,
     StimulusFileConfig,
     linear_svm_scores,
+    manifolds,
     sit_scores,
 )
 
@@ -305,3 +307,14 @@ def test_labelled_images_of_another_shape(finetuned):
         DataError, match=r"labelled: images of 'stripes' are \(1, 16, 16\), those that the run saw \(1, 32"
     ):
         linear_svm_scores(model, data, small, device=CPU, seed=3)
+
+
+def test_manifolds_of_a_run_without_classes(finetuned):
+    """Two classes of images that the run's own data know nothing of, as many as were held out."""
+    model, data = finetuned
+    config = ManifoldsConfig(layers=("layer2",), labelled=LABELLED, tasks=("stripes",), directions=20, joint_draws=0)
+    *classes, layer = manifolds(model, data, config, device=CPU, seed=3)
+    images = linear_svm_scores(model, data, OTHER, device=CPU, seed=3)[0].images
+    assert (layer.target, layer.manifolds, len(classes)) == ("stripes", 2, 2)
+    assert sum(one.own_points for one in classes) == images
+    assert manifolds(model, data, config.replace(labelled=None), device=CPU, seed=3) == []

@@ -11,6 +11,7 @@ from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_delta
 from cotrain.analysis._folds import Folds, brain_score_splits, given_folds, group_k_fold, k_fold, stratified_k_fold
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
+from cotrain.analysis._layer_depths import layer_depths
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
 from cotrain.analysis._manifold_arrays import manifolds_of_sessions
 from cotrain.analysis._manifold_ball import ball_capacity
@@ -48,6 +49,7 @@ from cotrain.analysis._rdm import rdm
 from cotrain.analysis._rdm_figure import rdm_difference_figure, rdm_figure
 from cotrain.analysis._reductions import AveragePool, GaussianProjection, Gram, Pca, SparseProjection
 from cotrain.analysis._regress import Regression, regress
+from cotrain.analysis._regression_components import PrincipalComponents
 from cotrain.analysis._regression_methods import Ols, Pls, Ridge
 from cotrain.analysis._ridge import RidgeFit, ridge
 from cotrain.analysis._robustness import (
@@ -95,6 +97,7 @@ __all__ = [
     "PermutationTest",
     "Pls",
     "PointsSweep",
+    "PrincipalComponents",
     "Rdm",
     "RecordingNoise",
     "Regression",
@@ -141,6 +144,7 @@ __all__ = [
     "joint_geometry",
     "k_fold",
     "label_summary",
+    "layer_depths",
     "linear_svm_score",
     "looks",
     "manifold_geometry",

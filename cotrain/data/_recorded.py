@@ -14,7 +14,7 @@ from cotrain.data._condition_labels import ConditionLabelsConfig, condition_labe
 from cotrain.data._duplicates import duplicate_groups
 from cotrain.data._image_files import Preparation
 from cotrain.data._neural_targets import neural_targets
-from cotrain.data._session_images import joined, session_images
+from cotrain.data._session_images import joined_images, session_images
 from cotrain.data._source import Data, Source, assemble
 from cotrain.data._splits import SplitConfig, split_groups
 from cotrain.data.recordings import Format, read_recording
@@ -81,7 +81,7 @@ def recorded(config: RecordedConfig, *, seed: int) -> Data:
         given = [s.split[row] for name, s in recording.sessions.items() if s.split for row in kept[name]]
     if double := [labels.task for labels in config.labels if labels.task == config.task]:
         raise DataError(f"{config.path}: the task {double[0]!r} is named twice. Rename one.")
-    every = joined(list(images.values()))
+    every = joined_images(list(images.values()))
     labels = {held.task: condition_labels(held, recording, kept, config.path) for held in config.labels}
     if len(labels) < len(config.labels):
         raise DataError(f"{config.path}: two of `labels` have one task. Rename one.")

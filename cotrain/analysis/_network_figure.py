@@ -1,0 +1,70 @@
+"""Scores of networks against what the networks are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cotrain.analysis._network_table import network_correlations
+from cotrain.analysis._style import COLOURS, NORMAL, SMALL, bare, draw_title
+from cotrain.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+LOGARITHMIC = 8  # facts that span more than this factor
+
+
+def network_figure(
+    table: pd.DataFrame,
+    facts: Sequence[str] = ("depth", "width", "accuracy"),
+    *,
+    score: str = "median r over neurons",
+    title: str = "",
+) -> Figure:
+    """One panel a fact: each network's score with its interval over neurons; untrained networks are hollow.
+
+    Each panel's title says the Spearman correlation over trained networks, and how many they are.
+
+    Args:
+        table: Of `network_table`, for one area. A column `trained` (bool) tells which networks are; without it all are.
+        facts: Numeric columns; networks without a fact (untrained ones have no accuracy) are not in its panel.
+        score: What the values are, in words.
+        title: Above all.
+
+    Raises:
+        DataError: The table is empty, lacks a fact, or has a network twice.
+    """
+    from matplotlib.figure import Figure
+
+    if table.empty or not facts:
+        raise DataError("network_figure: give a table with a network or more, and a fact or more.")
+    trained = table.trained.astype(bool) if "trained" in table else np.ones(len(table), bool)
+    found = network_correlations(table[trained], facts)
+    figure = Figure(figsize=(3.2 * len(facts) + 0.4, 3.1), layout="constrained")
+    panels = figure.subplots(1, len(facts), sharey=True, squeeze=False)[0]
+    for axes, fact, correlation in zip(panels, facts, found.itertuples(), strict=True):
+        x = table[fact].astype(float)
+        for held, colour, label in ((trained, COLOURS[0], "trained"), (~trained, COLOURS[1], "untrained")):
+            part = table[held & x.notna()]
+            if part.empty:
+                continue
+            spread = np.abs(part[["low", "high"]].to_numpy(float).T - part.value.to_numpy(float))
+            axes.errorbar(
+                x[part.index], part.value, yerr=np.nan_to_num(spread), fmt="o", ms=5, lw=0, elinewidth=1,
+                color=colour, mfc=colour if label == "trained" else "w", label=label,
+            )  # fmt: skip
+        positive = x[x > 0]
+        if len(positive) == x.notna().sum() and positive.max() > LOGARITHMIC * positive.min():
+            axes.set_xscale("log")
+        bare(axes, fact.replace("_", " "), score if axes is panels[0] else "")
+        tells = f"ρ = {correlation.spearman:.2f}, p = {correlation.p:.2f}, {correlation.networks} networks"
+        axes.set_title(tells if correlation.networks > 2 else "", fontsize=NORMAL - 1)
+    if not np.all(trained):
+        panels[0].legend(frameon=False, fontsize=SMALL)
+    if title:
+        draw_title(figure, title, len(facts))
+    return figure

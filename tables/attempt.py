@@ -78,7 +78,9 @@ def train(
     sink.start([Score(*values) for values in told.itertuples(index=False)], int(told.epoch.max()))
     reporter.flush()
     # not when the row is inserted: a transaction would wait for the store
-    weights = store_weights({"run_key": attempt["run_key"]}, folder.best)
+    key = {"run_key": attempt["run_key"]}
+    weights = store_weights(key, folder.best)
+    kept = {epoch: store_weights({**key, "epoch": epoch}, file) for epoch, file in folder.kept_epochs().items()}
     best = result.scores[result.scores.epoch == result.best_epoch]
     scores = [Score(*values) for values in best.itertuples(index=False)]
     monitored = next(s.value for s in scores if s.metric == "monitored")
@@ -91,6 +93,7 @@ def train(
         "seconds": time.monotonic() - started,
         "data_info": with_order(result.info.record()),
         "state": weights,
+        "kept": kept,
         "scores": columns,
     }
 

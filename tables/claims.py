@@ -15,6 +15,7 @@ from typing import Any
 from cotrain.errors import DatabaseError, LostClaimError
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
+from cotrain.tables.kept_weights import KeptWeights
 from cotrain.tables.masking import masked
 from cotrain.tables.runs import Attempt, RecipeRun, Run, TrainedModel
 
@@ -58,17 +59,21 @@ def claim(key: dict[str, str], worker: str, provenance: dict[str, str]) -> dict[
 
 
 def finish(attempt: dict[str, Any], worker: str, result: dict[str, Any]) -> None:
-    """Store what an attempt came to: columns of `TrainedModel`, and `scores`, rows of its part.
+    """Store what an attempt came to: columns of `TrainedModel`, `scores`, rows of its part, and `kept`.
+
+    `kept`, which may be missing, is {epoch: weights after it}.
 
     Raises:
         LostClaimError: The run is no longer this worker's.
     """
     key = {"run_key": attempt["run_key"]}
-    row = {**attempt, **{name: value for name, value in result.items() if name != "scores"}}
+    row = {**attempt, **{name: value for name, value in result.items() if name not in ("scores", "kept")}}
     with schema.connection.transaction:
         if _end(schema.connection, attempt, worker, "done"):
             TrainedModel.insert1(row, allow_direct_insert=True)
             TrainedModel.Score.insert(({**key, **score} for score in result["scores"]), allow_direct_insert=True)
+            kept = result.get("kept", {}).items()
+            KeptWeights.insert({**key, "epoch": epoch, "kept_state": weights} for epoch, weights in kept)
             (TrainedModel.jobs & key).delete_quick()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from cotrain.errors import DatabaseError
 from cotrain.settings import home_folder
-from cotrain.tables import configs, evaluations, runs, tags  # noqa: F401 each declares its tables
+from cotrain.tables import configs, evaluations, kept_weights, runs, tags  # noqa: F401 each declares its tables
 from cotrain.tables import version as versions
 from cotrain.tables._datajoint import dj
 from cotrain.tables.embedded import EmbeddedPostgres

@@ -11,7 +11,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,9 +26,11 @@ from cotrain.resolve import build, read_config
 from cotrain.settings import home_folder
 from cotrain.tables._frames import frame as rows_of
 from cotrain.tables.evaluations import Evaluation, table_of
+from cotrain.tables.kept_weights import KeptWeights
 from cotrain.tables.masking import mask_failure, masked
 from cotrain.tables.restore import fetch_needed, restore
 from cotrain.tables.runs import RecipeRun, Run, TrainedModel
+from cotrain.tables.store import load_model
 from cotrain.training import RunFolder, load, looking_beside
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def evaluate(
     folder = str((home or home_folder()).resolve())
     _drop_journals(folder, added, done)
     _require_data(todo, folder)
+    if table.by_epoch and "kept" in config.epochs:  # type: ignore[attr-defined]
+        _warn_of_none_kept(config, [row["run_key"] for row in todo])
     keys = [{"run_key": row["run_key"], **added} for row in todo]
     _queue(table, keys, take_over)
     found = Evaluated(known=len(done & {row["run_key"] for row in finished}))
@@ -112,18 +116,23 @@ def evaluate(
     return found
 
 
-def frame(config: Config, runs: Any) -> pd.DataFrame:
+def frame(config: Config, runs: Any, part: str = "") -> pd.DataFrame:
     """What was evaluated of some runs: run_key, label, seed, and the columns of the table's part; null is NaN.
 
     Rows are in the order of the part's primary key. Of corruptions they are those of the config's version alone.
+
+    Args:
+        config: Of the evaluation.
+        runs: A DataJoint query of runs.
+        part: Name of the part, of tables that have several; default: the first.
     """
-    part = table_of(config.kind).part()()
-    query = (part & {"evaluation_key": config.key()} & runs.proj()) * Run().proj("seed")
-    own = [name for name in part.heading.names if name not in ("run_key", "evaluation_key")]
+    table = table_of(config.kind).part(part)()
+    query = (table & {"evaluation_key": config.key()} & runs.proj()) * Run().proj("seed")
+    own = [name for name in table.heading.names if name not in ("run_key", "evaluation_key")]
     found = rows_of(query, "run_key", "seed", *own)
-    numbers = {name for name in own if str(part.heading.attributes[name].original_type) == "float64"}
+    numbers = {name for name in own if str(table.heading.attributes[name].original_type) == "float64"}
     found = found.astype(dict.fromkeys(numbers, float))
-    keys = ["run_key", *(name for name in own if name in part.primary_key)]
+    keys = ["run_key", *(name for name in own if name in table.primary_key)]
     found = found.sort_values(keys, ignore_index=True)
     labels = {row["run_key"]: row["label"] for row in (RecipeRun() & runs.proj()).to_dicts(order_by="recipe")}
     found.insert(1, "label", found["run_key"].map(labels).fillna(""))
@@ -141,17 +150,20 @@ def computed(key: dict[str, Any], config: Config, fingerprint: str, home: str) -
 
     started = time.monotonic()
     run = {"run_key": key["run_key"]}
-    model, device = _model(run)
     data = _data(run, fingerprint, home)
     table = table_of(config.kind)
     more: dict[str, Any] = {}
     if table.steps(config) is not None:
         more = {"journal": journal_of(home, key["evaluation_key"], run["run_key"]), "on_condition": _on_condition.get()}
-    objects = build(config, model, data, device=device, seed=(Run() & run).fetch1("seed"), **more)
-    rows = [{name: _stored(value) for name, value in asdict(found).items()} for found in objects]
+    seed, device = (Run() & run).fetch1("seed"), _device()
+    parts: dict[str, list[dict[str, Any]]] = {table.rows: []}
+    for columns, model in _models(run, config, Path(home) / "runs"):
+        for found in build(config, model.to(device), data, device=device, seed=seed, **more):
+            row = columns | {name: _stored(value) for name, value in asdict(found).items()}
+            parts.setdefault(table.by_type.get(type(found).__name__, table.rows), []).append(row)
     return {
-        "rows": rows,
-        f"{table.prefix}_count": len(rows),
+        "parts": parts,
+        f"{table.prefix}_count": len(parts[table.rows]),
         f"{table.prefix}_seconds": time.monotonic() - started,
         f"{table.prefix}_device": torch.cuda.get_device_name()[:128] if device.type == "cuda" else "cpu",
         **table.facts(config),
@@ -173,17 +185,54 @@ def restored(run: dict[str, str], *, home: Path | None = None) -> tuple[MultiTas
     if not rows:
         raise DatabaseError(f"The run {run['run_key'][:8]} is not finished. `cotrain ls` says how far it is.")
     data = _data(run, rows[0]["data_info"]["fingerprint"], str((home or home_folder()).resolve()))
-    model, device = _model(run)
-    return model, data, device
+    device = _device()
+    return _model(run).to(device), data, device
 
 
-def _model(run: dict[str, str]) -> tuple[MultiTaskModel, torch.device]:
-    import torch
+def epochs_of(run: dict[str, str], which: Collection[str]) -> list[int]:
+    """The epochs of a finished run that a field of type `cotrain.evaluations.Epochs` names, in their order; 0: initial.
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    Those kept are what the database has: none of a run that kept none.
+    """
+    found = set(KeptWeights.epochs(run)) if "kept" in which else set()
+    found |= {(TrainedModel() & run).fetch1("best_epoch")} if "best" in which else set()
+    return sorted(found | ({0} if "initial" in which else set()))
+
+
+def _models(run: dict[str, str], config: Any, runs: Path) -> Iterator[tuple[dict[str, int], MultiTaskModel]]:
+    """The models that an evaluation is of, one at a time, each with the columns that say which it is."""
+    if not table_of(config.kind).by_epoch:
+        yield {}, _model(run)
+        return
+    for epoch in epochs_of(run, config.epochs):
+        with looking_beside(runs):  # for what the first weights of a run start from
+            model = load_model(run, epoch=epoch)
+        yield {"epoch": epoch}, model
+
+
+def _warn_of_none_kept(config: Any, runs: list[str]) -> None:
+    kept = {row["run_key"] for row in KeptWeights().proj().to_dicts()}
+    if without := [run for run in runs if run not in kept]:
+        more = f" and {len(without) - 3} more" if len(without) > 3 else ""
+        others = " and ".join(name for name in config.epochs if name != "kept")
+        log.warning(
+            "No epochs were kept of %s%s (by `keep_epochs` of the trainer's config, when a run is trained); %s.",
+            ", ".join(run[:8] for run in without[:3]),
+            more,
+            f"of these runs {others} alone is evaluated" if others else "they get no rows",
+        )
+
+
+def _model(run: dict[str, str]) -> MultiTaskModel:
     with tempfile.TemporaryDirectory(prefix="cotrain-") as folder:
         restore(run, RunFolder(Path(folder)))
-        return load(folder).model.to(device), device
+        return load(folder).model
+
+
+def _device() -> torch.device:
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ from cotrain.tables._frames import frame
 from cotrain.tables.configs import leaves
 from cotrain.tables.overview import COLUMNS, overview
 from cotrain.tables.queries import scores
-from cotrain.tables.runs import PARTS, EpochScore, Run, TrainedModel
+from cotrain.tables.runs import PARTS, EpochScore, Run
 from cotrain.tables.selection import only
+from cotrain.tables.store import stored_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,8 @@ def export(selection: Any, out: Path, *, form: str = "csv", checkpoints: bool = 
         out: A folder, which then has the tables `runs`, `configs` (a column a path), `epoch_scores` and `test_scores`;
             or a file named .csv or .parquet, with a row a run: its overview, configs and test scores.
         form: `csv` or `parquet`, of the files in a folder.
-        checkpoints: Whether to write each finished run's weights to `checkpoints/RUN.pt` in the folder.
+        checkpoints: Whether to write each finished run's weights to `checkpoints/RUN.pt` in the folder, and those that
+            it kept to `checkpoints/RUN-epoch-N.pt`.
 
     Returns:
         {path of a file, from `out`: its rows}.
@@ -159,7 +161,7 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
 
 def _write_weights(selection: Any, folder: Path) -> int:
     folder.mkdir()
-    found = (TrainedModel() & selection.proj()).proj().to_dicts(order_by="run_key")
-    for key in found:
-        (TrainedModel() & key).fetch1("state").download(folder)
+    found = [weights for _, weights in stored_weights(selection)]
+    for weights in found:
+        weights.download(folder)
     return len(found)

@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from cotrain.errors import DatabaseError, StoreError
 from cotrain.settings import home_folder
 from cotrain.tables._datajoint import dj
+from cotrain.tables.kept_weights import KeptWeights
 from cotrain.tables.runs import ParentRun, Run, TrainedModel
-from cotrain.tables.store import stored_files
-from cotrain.tables.weights import opened_store
+from cotrain.tables.store import stored_files, stored_weights
+from cotrain.tables.weights import folders_of_key, opened_store
 from cotrain.training import RunFolder
 
 log = logging.getLogger(__name__)
@@ -85,10 +86,10 @@ def delete(garbage: Sequence[Garbage]) -> list[Garbage]:
 def _files(oldest: float) -> Iterator[Garbage]:
     files = stored_files()  # before the jobs, and these before the rows: what is inserted meanwhile is seen
     busy = {f"run_key={job['run_key']}" for job in TrainedModel.jobs.reserved.keys()}
-    named = {row["state"].path for row in TrainedModel().proj("state").to_dicts()}
+    named = {weights.path for _, weights in stored_weights()}
     with opened_store(dj.config, FAILED, ADVICE) as backend:
         for path, size in sorted(files.items()):
-            if path in named or PurePosixPath(path).parent.name in busy:
+            if path in named or busy.intersection(PurePosixPath(path).parts):
                 continue
             if backend.fs.modified(backend._full_path(path)).timestamp() <= oldest:
                 yield Garbage("file", path, size)
@@ -113,7 +114,8 @@ def _delete_file(found: Garbage) -> bool:
         backend.remove(found.place)
         if backend.protocol == "file":
             with suppress(OSError):  # other files lie there
-                (Path(backend.spec["location"]) / found.place).parent.rmdir()
+                for folder in folders_of_key(PurePosixPath(found.place)):
+                    (Path(backend.spec["location"]) / folder).rmdir()
     return True
 
 
@@ -125,12 +127,20 @@ def _delete_folder(found: Garbage) -> bool:
             return False
         if found.kind == "stored":
             try:
-                (TrainedModel() & {"run_key": folder.name}).fetch1("state").check()
+                _require_stored(folder)
             except (StoreError, dj.DataJointError) as error:
                 log.warning("%s stays, for the store has no whole copy of its weights: %s", folder, error)
                 return False
         shutil.rmtree(folder)
     return True
+
+
+def _require_stored(folder: Path) -> None:
+    """Refuse a folder some of whose weights are not whole in the store."""
+    key = {"run_key": folder.name}
+    (TrainedModel() & key).fetch1("state").check()
+    for epoch in RunFolder(folder).kept_epochs():
+        (KeptWeights() & key & {"epoch": epoch}).fetch1("kept_state").check()
 
 
 def _in_use(folder: Path) -> bool:

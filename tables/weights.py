@@ -9,7 +9,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from itertools import takewhile
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from cotrain.errors import StoreError
@@ -63,12 +64,13 @@ class StoredWeights:
         return load_state(self.open())
 
     def download(self, folder: Path) -> Path:
-        """Copy the file into a folder, under the run's key; it is whole there, or not there.
+        """Copy the file into a folder, as `RUN.pt`, or `RUN-epoch-N.pt` of a kept epoch; whole or not there.
 
         Raises:
             StoreError: As of `open`, or the folder cannot be written.
         """
-        target = folder / f"{PurePosixPath(self.path).parent.name.rpartition('=')[2]}.pt"
+        *more, run = (held.name.split("=") for held in folders_of_key(PurePosixPath(self.path)))
+        target = folder / f"{'-'.join([run[1], *('-'.join(part) for part in reversed(more))])}.pt"
         with self._reading(f"copied to {target}") as backend, _replacing(target) as temporary:
             backend.get_file(self.path, temporary)
             self._require(*_size_and_sha256(temporary))
@@ -158,6 +160,11 @@ def put(file: Path, config: Any, schema: str, table: str, attribute: str, primar
         else:
             backend.put_file(file, path)  # an object is there when all of it is
         return StoredWeights(path, *_size_and_sha256(file), config)
+
+
+def folders_of_key(path: PurePath) -> list[PurePath]:
+    """The folders of a file in the store that are named by its row's key, the innermost first."""
+    return list(takewhile(lambda folder: "=" in folder.name, path.parents))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from cotrain.evaluations._corrupted_folders import CorruptedFoldersConfig, corrupted_folders
 from cotrain.evaluations._corruptions import CorruptionsConfig, corruptions
+from cotrain.evaluations._epochs import Epochs
 from cotrain.evaluations._linear_svm_scores import LayerSvm, LinearSvmScoresConfig, linear_svm_scores
 from cotrain.evaluations._neural_regression import NeuralRegressionConfig, neural_regression
 from cotrain.evaluations._neuron_scores import NeuronScore, NeuronScoresConfig, neuron_scores
@@ -20,6 +21,7 @@ from cotrain.evaluations._stimulus_file import StimulusFileConfig
 __all__ = [
     "CorruptedFoldersConfig",
     "CorruptionsConfig",
+    "Epochs",
     "LayerRegression",
     "LayerSit",
     "LayerSvm",

@@ -17,6 +17,7 @@ from torch import Tensor
 from cotrain.analysis import layer_depths, normalised, regress, split_half_reliability
 from cotrain.config import Config, NotIdentity
 from cotrain.data import Data
+from cotrain.evaluations._epochs import Epochs
 from cotrain.evaluations._layer_features import Layers, Reduce, layer_features
 from cotrain.evaluations._recorded_neurons import FoldKind, Recorded, recorded_neurons
 from cotrain.evaluations._regression_methods import MethodConfig, RidgeConfig, method_of
@@ -38,6 +39,7 @@ class NeuralRegressionConfig(Config):
     components: Annotated[int, Ge(1)] | None = None
     """Principal components that are regressed on, of the fitted images alone; none: all features."""
     reduce: Reduce = ""  # what is kept of each layer's features as images pass; "": all
+    epochs: Epochs = ("best",)  # whose weights: also "initial", before training, and "kept" during it
     tasks: tuple[str, ...] = ()  # neural tasks, by name; none: all
     split: Literal["validation", "test"] = "test"  # whose images are scored; validation: to choose layers by
     folds: Literal["splits", "k_fold", "group", "stratified", "brain_score"] = "splits"

@@ -28,7 +28,7 @@ from cotrain.training._optimisers import (
     sgd,
 )
 from cotrain.training._ranks import Ranks, ranks_here
-from cotrain.training._run import RunResult, load, load_model, run, without_weights
+from cotrain.training._run import RunResult, initial_model, load, load_model, run, without_weights
 from cotrain.training._schedules import (
     ConstantConfig,
     CosineConfig,
@@ -100,6 +100,7 @@ __all__ = [
     "evaluate",
     "find_learning_rate",
     "find_run",
+    "initial_model",
     "load",
     "load_model",
     "load_state",

@@ -35,6 +35,7 @@ class RunFolder:
     | `journal.jsonl` | all scores |
     | `checkpoints/` | the last two states that training can go on from |
     | `best.pt` | weights of the best epoch, when training has ended; before that they are in the checkpoints |
+    | `kept/` | weights after the epochs that the trainer's config names |
     | `environment.json` | versions, device and switches of the last start |
     | `result.json` | written last: the run is finished |
     | `tensorboard/` | curves |
@@ -45,7 +46,7 @@ class RunFolder:
         self.path = path
         self.experiment, self.info = path / "experiment.yaml", path / "info.json"
         self.journal, self.best, self.result = path / "journal.jsonl", path / "best.pt", path / "result.json"
-        self.checkpoints, self.tensorboard = path / "checkpoints", path / "tensorboard"
+        self.checkpoints, self.kept, self.tensorboard = path / "checkpoints", path / "kept", path / "tensorboard"
         self.environment, self.profile = path / "environment.json", path / "profile"
 
     @contextmanager
@@ -68,8 +69,9 @@ class RunFolder:
                 raise FolderInUseError(
                     f"Another process trains in {self.path}. Wait for it, or name another folder."
                 ) from None
-            for left in (*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp")):  # by a process that was killed
-                left.unlink()
+            for folder in (self.path, self.checkpoints, self.kept):
+                for left in folder.glob(".*.tmp"):  # by a process that was killed
+                    left.unlink()
             yield
         except OSError as error:
             if error.errno not in FULL:
@@ -114,6 +116,29 @@ class RunFolder:
         for other in (*held[: max(0, end - KEPT)], *held[end:]):  # a later step: damaged, or training would be there
             other.unlink()
 
+    def keep(self, epoch: int, weights: dict[str, Any]) -> None:
+        """Write the weights after an epoch, to stay.
+
+        Raises:
+            RunFolderError: The disk is full, or fails.
+        """
+        try:
+            self.kept.mkdir(exist_ok=True)
+        except OSError as error:
+            raise not_written(self.kept, error) from None
+        self.save(self.kept / f"epoch-{epoch:06d}.pt", {"epoch": epoch, "model": weights})
+
+    def kept_epochs(self) -> dict[int, Path]:
+        """{epoch: file of the weights after it}, in the order of epochs; as `best.pt` it holds `epoch` and `model`."""
+        files = {int(file.stem.removeprefix("epoch-")): file for file in self.kept.glob("epoch-*.pt")}
+        return dict(sorted(files.items()))
+
+    def forget_kept(self, *, after: int) -> None:
+        """Remove the weights after later epochs than this one, which are trained again."""
+        for epoch, file in self.kept_epochs().items():
+            if epoch > after:
+                file.unlink()
+
     def last_checkpoint(self) -> dict[str, Any] | None:
         """The newest state that is whole; None where there is none."""
         for path in reversed(self._checkpoints()):
@@ -136,7 +161,7 @@ class RunFolder:
         """Remove what an earlier try left, to start anew."""
         for path in (self.result, *self._checkpoints(), self.best, self.journal, self.info, self.environment):
             path.unlink(missing_ok=True)
-        for folder in (self.tensorboard, self.profile):
+        for folder in (self.kept, self.tensorboard, self.profile):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _checkpoints(self) -> list[Path]:

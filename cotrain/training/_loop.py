@@ -98,7 +98,7 @@ class TrainingLoop:
         self._close_epoch(epoch, scores, time.perf_counter() - started)
 
     def _end_epoch(self, epoch: int) -> list[Score]:
-        """Validate, keep the best weights, and do what monitor and schedule say."""
+        """Validate, keep weights that are the best or asked for, and do what monitor and schedule say."""
         state = self.state
         scores = state.training_scores(epoch)
         for end in overriding(state.hooks, "epoch_end"):
@@ -108,8 +108,13 @@ class TrainingLoop:
                 exchanged.enter_context(hook.evaluating())
             scores += state.validate(epoch)
             better = state.monitor.better(epoch, scores)
-            if better:
-                state.best = copied(state.model.state_dict())
+            if better or epoch in state.config.keep_epochs:
+                weights = copied(state.model.state_dict())
+                if better:
+                    state.best = weights
+                if epoch in state.config.keep_epochs and state.ranks.first:
+                    # before the checkpoint of this epoch: what goes on from that does not come back here
+                    self.writer.put(lambda: state.folder.keep(epoch, weights))
         scores.append(Score(epoch, "", "", "validation", "monitored", state.monitor.value(scores)))
         verdict = state.rate.epoch_end(better)
         if verdict is Verdict.RESTORE and state.best is not None:

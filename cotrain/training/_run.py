@@ -151,10 +151,13 @@ def _prepare(folder: RunFolder, experiment: Experiment, info: DataInfo, model: M
     """Check and fill the folder of a run that is about to be trained."""
     if not resume:
         folder.clear()
+    trainer: Any = experiment.trainer
     parameters = sum(parameter.nbytes for parameter in model.parameters())
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    wanted = {epoch for epoch in getattr(trainer, "keep_epochs", ()) if epoch <= trainer.epochs}  # a lab's own has none
     # a checkpoint holds present and best weights; best.pt holds these once more
-    folder.require_space(CHECKPOINTS_AT_ONCE * (2 * weights + MOMENTS * parameters) + weights)
+    checkpoints = CHECKPOINTS_AT_ONCE * (2 * weights + MOMENTS * parameters)
+    folder.require_space(checkpoints + weights * (1 + len(wanted - folder.kept_epochs().keys())))
     _require_same_data(folder, info)
     write_atomically(folder.experiment, experiment.to_yaml().encode())
     write_atomically(folder.info, json.dumps(info.record()).encode())
@@ -186,6 +189,22 @@ def _stored(folder: RunFolder, ranks: Ranks) -> RunResult:
 def load_model(experiment: Experiment, info: DataInfo, weights: Path | IO[bytes]) -> MultiTaskModel:
     """The model of an experiment with stored weights: on the CPU, in evaluation mode; the data are not needed."""
     return _model(experiment, info, load_state(weights))
+
+
+def initial_model(experiment: Experiment, info: DataInfo) -> MultiTaskModel:
+    """The model that an experiment's training starts from, bit for bit: on the CPU, in evaluation mode.
+
+    It is built anew from config and seed, so that a file or a run whose weights it starts from must be there.
+
+    Args:
+        experiment: What was, or is to be, trained.
+        info: Of its data, which are not needed.
+
+    Raises:
+        CotrainError: What the model starts from is not there.
+    """
+    model: MultiTaskModel = build(experiment.model, info, seed=experiment.seed)
+    return model.eval()
 
 
 def _model(experiment: Experiment, info: DataInfo, state: dict[str, Any]) -> MultiTaskModel:

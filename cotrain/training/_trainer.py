@@ -56,6 +56,9 @@ class TrainerConfig(Config):
     device: Annotated[str, NotIdentity()] = "auto"  # "auto" is a GPU where there is one; or "cpu", "cuda:1" ...
     checkpoint_steps: Annotated[int, Ge(0), NotIdentity()] = 0
     """Besides each epoch's end, a checkpoint is written every so many optimiser steps; 0: not."""
+    keep_epochs: Annotated[tuple[Annotated[int, Ge(1)], ...], NotIdentity()] = ()
+    """After these epochs, such as (1, 2, 5, 10) or tuple(range(5, 31, 5)), the weights are kept in a file of their own
+    (docs/checkpoints.md); those that training does not reach are not there. The best epoch's are always kept."""
     workers: Annotated[Annotated[int, Ge(0)] | None, NotIdentity()] = None
     """Threads that read batches ahead, the same batches for any number; None: as many as the data gain from."""
     compile: Annotated[bool, NotIdentity()] = False
@@ -138,6 +141,8 @@ class Trainer:
             if checkpoint is not None:
                 run.load_state_dict(checkpoint)
             resumed = None if checkpoint is None else max((s.epoch for s in run.history), default=None)
+            if ranks.first:
+                folder.forget_kept(after=resumed or 0)
             for sink in sinks:
                 sink.start(run.history, resumed)
             with stop_requests(several=ranks.several) as stop:

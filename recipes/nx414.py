@@ -8,9 +8,10 @@ last two; `docs/nx414.md` has the whole table, and what does not need training.
 Data: 640 grey pictures of 8 objects and 50 macaque V4 neurons (Cowley, Stan, Pillow & Smith 2023, bioRxiv
 2023.11.22.568315), `hvm640_v4/hvm640_v4_210325.npz` in the folder `COTRAIN_DATA`. The course's own data, 168 sites of
 macaque IT and 2,880 pictures of 64 objects in 8 categories (Majaj, Hong, Solomon & DiCarlo 2015), are the file
-`IT_data.h5` there, and `nx414:Nx414It` in the place of `nx414:Nx414`.
+`IT_data.h5` there and a recipe of three lines: `from cotrain.recipes.nx414 import IT, Nx414`, `class Nx414It(Nx414):`,
+`data = IT`.
 
-Command: cotrain enqueue nx414:Nx414; cotrain work; cotrain report Nx414 --out nx414.png
+Command: cotrain enqueue nx414; cotrain work; cotrain report nx414 --out nx414.png
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def network_table(
     import pandas as pd
 
     groups = ["network", *by]
-    chosen, told = (_of_metric(table, metric, groups, networks, "selection report".split()[number])
+    chosen, told = (_of_metric(table, metric, groups, networks, ["selection", "report"][number])
                     for number, table in enumerate((selection, report)))  # fmt: skip
     keys = [*groups, "layer", *PER_NEURON]
     both = chosen.merge(told, on=keys, how="outer", suffixes=("", "_told"), indicator=True)

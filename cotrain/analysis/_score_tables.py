@@ -22,13 +22,12 @@ A neuron is known by its subject, session and number together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from cotrain.errors import DataError, did_you_mean
-from cotrain.seeds import derive_seed
+from cotrain.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,14 +20,13 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import torch
-import torchvision
 from torch import nn
 from tqdm import tqdm
 
 from cotrain import build
 from cotrain.analysis import Ols, PrincipalComponents, Ridge, SparseProjection, layer_scores, network_scores
 from cotrain.data import joined_images
-from cotrain.models import CifarResNetConfig, load_partial, normalised_as_imagenet, read_weights
+from cotrain.models import CifarResNetConfig, PenultimateConfig, normalised_as_imagenet
 from cotrain.recipes.nx414 import IT, V4
 from cotrain.settings import data_folder
 
@@ -49,7 +48,8 @@ def stimuli(size: int, seed: int) -> tuple[torch.Tensor, np.ndarray, list[tuple[
     """Images that are fitted and then those that are scored, their mean responses, and which are which."""
     data = build((IT if options.it else V4).replace(size=size), seed=seed)
     parts = [
-        next(iter(data.splits[split]["neurons"].values())) for split in ("train", "validation" if options.it else "test")
+        next(iter(data.splits[split]["neurons"].values()))
+        for split in ("train", "validation" if options.it else "test")
     ]
     count, more = map(len, parts)
     responses = torch.cat([part.targets for part in parts]).double().numpy()
@@ -60,9 +60,7 @@ def stimuli(size: int, seed: int) -> tuple[torch.Tensor, np.ndarray, list[tuple[
 def networks(seed: int) -> Iterator[tuple[str, nn.Module, list[str], int]]:
     """(name, network, layers, size of images)."""
     torch.manual_seed(seed)
-    network = torchvision.models.resnet50()
-    if options.weights:
-        load_partial(network, read_weights("resnet50", options.weights), strict=True)
+    network = build(PenultimateConfig(name="resnet50", weights=options.weights)).network
     name = f"ResNet-50, {options.weights or 'random'}"
     yield name, network, ["conv1", "layer1", "layer2", "layer3", "layer4", "avgpool"], options.size
     for blocks in BLOCKS:
@@ -108,7 +106,7 @@ if not tables:
 table = pd.concat(tables)
 keys = ["probe", "layer", "metric"]
 by_seed = table.groupby([*keys, "seed"], sort=False).score.agg(["mean", "median"]).reset_index()
-mean = by_seed.groupby(keys, sort=False)[["mean", "median"]].mean().unstack()  # noqa: PD010 a table for people
+mean = by_seed.groupby(keys, sort=False)[["mean", "median"]].mean().unstack()
 print(f"{'probe':<42} {'layer':<8} {'EV, mean':>9} {'r, median':>10}")
 for probe, layer in dict.fromkeys(zip(table.probe, table.layer, strict=True)):
     held = mean.loc[(probe, layer)]

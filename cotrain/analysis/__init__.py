@@ -13,6 +13,7 @@ from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_d
 from cotrain.analysis._inspection_figure import inspection_figure
 from cotrain.analysis._layer_depths import layer_depths
 from cotrain.analysis._layer_scores import layer_scores, network_scores
+from cotrain.analysis._layer_selection import LayerSelection, chosen_layers, select_layers
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
 from cotrain.analysis._manifold_arrays import manifolds_of_sessions
 from cotrain.analysis._manifold_ball import ball_capacity
@@ -71,6 +72,7 @@ from cotrain.analysis._rsa_table import rsa_table, second_order_rdm
 from cotrain.analysis._rsa_tests import PermutationTest, permutation_test, rsa_tests
 from cotrain.analysis._rsatoolbox import from_rsatoolbox, to_rsatoolbox
 from cotrain.analysis._save_figure import check_picture_path, save_figure
+from cotrain.analysis._score_tables import aggregate_scores, score_table
 from cotrain.analysis._second_order_figure import second_order_figure
 from cotrain.analysis._severity_curves import draw_severity_curves
 from cotrain.analysis._severity_heat_map import draw_heat_maps
@@ -92,6 +94,7 @@ __all__ = [
     "Gram",
     "Inspection",
     "JointGeometry",
+    "LayerSelection",
     "Look",
     "ManifoldGeometry",
     "ManifoldSpectrum",
@@ -117,12 +120,14 @@ __all__ = [
     "SvmScore",
     "TuningSession",
     "VarianceCeiling",
+    "aggregate_scores",
     "ball_capacity",
     "brain_score_splits",
     "capacity_by_points",
     "ceiling_bars_figure",
     "center_subspace",
     "check_picture_path",
+    "chosen_layers",
     "clip_dimension",
     "compare_rdms",
     "condition_summary",
@@ -192,8 +197,10 @@ __all__ = [
     "save_figure",
     "scale_radius",
     "scaled_to_plane",
+    "score_table",
     "second_order_figure",
     "second_order_rdm",
+    "select_layers",
     "similarity_curves_figure",
     "simulated_capacity",
     "sit_score",

@@ -140,4 +140,108 @@ def aggregate_scores(
     >>> aggregate_scores(table, ["layer"])[["layer", "value", "neurons", "without_score"]].values.tolist()
     [['conv1', 0.2, 3, 0], ['conv2', 0.35, 2, 1]]
     """
-    raise NotImplementedError
+    import pandas as pd
+
+    by = [by] if isinstance(by, str) else list(by)
+    require_columns(scores, "aggregate_scores", others=by)
+    if statistic not in get_args(Statistic):
+        known = get_args(Statistic)
+        raise DataError(f"aggregate_scores: there is no statistic {statistic!r}.{did_you_mean(statistic, known)}")
+    if draws < 2 or not 0 < confidence < 1:
+        raise DataError(f"aggregate_scores: give 2 draws or more and 0 < confidence < 1, found {draws}, {confidence}.")
+    keys = [*by, "metric"] if "metric" not in by else by
+    require_neurons_once(scores, keys, "aggregate_scores")
+    rows = []
+    for key, group in scores.groupby(keys, sort=True, dropna=False):
+        found = group.sort_values(NEURON, kind="stable")
+        without = found.score.isna()
+        weak = ~without & ~(found.ceiling >= least_ceiling) if least_ceiling is not None else without & False
+        used = found[~without & ~weak]
+        subjects = np.unique(used.subject.to_numpy(str), return_inverse=True)[1]
+        values = used.score.to_numpy(np.float64)
+        generator = np.random.default_rng(derive_seed(seed, "order", "aggregate_scores"))
+        low, high = _interval(values, subjects, statistic, draws, confidence, generator)
+        number = len(set(subjects.tolist()))
+        value = float(_over(statistic, values)) if len(values) else np.nan
+        counts = (len(values), number, int(without.sum()), int(weak.sum()))
+        drawn = "subjects and neurons" if number > 1 else "neurons"
+        rows.append((*key, statistic, value, low, high, *counts, drawn))
+    names = ["statistic", "value", "low", "high", "neurons", "subjects", "without_score", "unreliable", "drawn"]
+    return pd.DataFrame(rows, columns=[*keys, *names])
+
+
+def require_columns(scores: pd.DataFrame, what: str, *, others: Sequence[str] = ()) -> None:
+    """Refuse a table that is none of scores of neurons.
+
+    Args:
+        scores: Which is looked at.
+        what: Who asks.
+        others: Columns that are needed beside those of the module.
+
+    Raises:
+        DataError: Columns are missing, there are no rows, or subjects and areas are missing values rather than "".
+    """
+    wanted = dict.fromkeys((*COLUMNS, *others))
+    if missing := [name for name in wanted if name not in scores]:
+        raise DataError(
+            f"{what}: the table has no columns {missing}; found {list(scores.columns)}. `score_table` makes one."
+        )
+    if not len(scores):
+        raise DataError(f"{what}: the table has no rows.")
+    for name in ("subject", "session", "area"):
+        if bool(scores[name].isna().any()):
+            raise DataError(f'{what}: {name!r} is missing in {int(scores[name].isna().sum())} rows; write "" there.')
+
+
+def require_neurons_once(scores: pd.DataFrame, keys: list[str], what: str) -> None:
+    """Refuse groups in which a neuron would count several times.
+
+    Raises:
+        DataError: There are some.
+    """
+    identity = list(dict.fromkeys([*keys, *NEURON]))
+    twice = scores.duplicated(identity)
+    if not bool(twice.any()):
+        return
+    same = scores[(scores[identity] == scores[twice][identity].iloc[0]).all(axis=1)]
+    differ = [name for name in scores if name not in ("score", "ceiling", *identity) and same[name].nunique() > 1]
+    raise DataError(
+        f"{what}: within a group of {keys}, {int(twice.sum())} rows are of neurons that were there already, "
+        f"and would count several times. {f'They differ in {differ}: add one to `by`' if differ else 'Drop copies'}, "
+        "or choose layers first (`chosen_layers`)."
+    )
+
+
+def _over(statistic: str, values: NDArray[np.float64]) -> Any:
+    """Over the last axis."""
+    return (np.median if statistic == "median" else np.mean)(values, axis=-1)
+
+
+def _interval(
+    values: NDArray[np.float64],
+    subjects: NDArray[np.intp],
+    statistic: str,
+    draws: int,
+    confidence: float,
+    generator: np.random.Generator,
+) -> tuple[float, float]:
+    """Quantiles of the statistic in bootstrap samples; `subjects` are sorted."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    sizes = np.bincount(subjects)
+    starts = np.cumsum(sizes) - sizes
+    if len(sizes) == 1:
+        step = max(1, NUMBERS // len(values))
+        parts = [min(step, draws - done) for done in range(0, draws, step)]
+        samples = [_over(statistic, values[generator.integers(len(values), size=(n, len(values)))]) for n in parts]
+        found = np.concatenate(samples)
+    else:
+        found = np.empty(draws)
+        for number in range(draws):
+            chosen = generator.integers(len(sizes), size=len(sizes))
+            size = sizes[chosen]
+            # a place within each drawn subject, of as many as it has, for as many draws as it has
+            places = generator.integers(np.repeat(size, size)) + np.repeat(starts[chosen], size)
+            found[number] = _over(statistic, values[places])
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

@@ -42,7 +42,13 @@ def test_the_table_holds_what_regress_gives_and_finds_the_layer_that_was_planted
     features, trials = planted()
     folds = stratified_k_fold(np.arange(STIMULI) % 7, 4, seed=3)
     table = layer_scores(
-        features, trials, folds=folds, metrics=["pearson", "r2"], area=["V1", "V1", "V4", "V4", "IT"], session="s", seed=5
+        features,
+        trials,
+        folds=folds,
+        metrics=["pearson", "r2"],
+        area=["V1", "V1", "V4", "V4", "IT"],
+        session="s",
+        seed=5,
     )
     assert len(table) == 2 * 2 * NEURONS and set(table.session) == {"s"}
     for (metric, layer), part in table.groupby(["metric", "layer"]):

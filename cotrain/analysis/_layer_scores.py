@@ -35,6 +35,7 @@ def layer_scores(
     *,
     method: Method | object | None = None,
     folds: FoldsLike = 5,
+    selection: FoldsLike | None = None,
     metrics: Sequence[Metric] = ("pearson",),
     session: str = "",
     area: str | Sequence[str] = "",
@@ -54,6 +55,8 @@ def layer_scores(
         method: As for `regress`; None: `Ridge()`. `PrincipalComponents(1000)` regresses on components of the fitted
             stimuli.
         folds: As for `regress`. A split that was published is one pair: `[(train, test)]`.
+        selection: Scores by which layers may be chosen, before those of `folds`, which must be one pair then, are
+            reported: folds among the fitted stimuli, a number or `Folds` of all stimuli, of which each is cut to these.
         metrics: That are in the table: "pearson", "explained_variance", "r2" or "mse", over all scored stimuli.
         session, subject: Of all neurons.
         area: Of all neurons, or one a neuron.
@@ -63,10 +66,11 @@ def layer_scores(
 
     Returns:
         A row a layer, neuron and metric, with the columns of `score_table`, and `alpha`: the median over folds of
-        those that ridge chose, NaN of other methods.
+        those that ridge chose, NaN of other methods. With `selection` there are two of each, with the column `split`,
+        "selection" or "report", as `chosen_layers` and `network_table` take them.
 
     Raises:
-        DataError: Rows do not fit, there are no layers or metrics, or what `regress` finds wrong.
+        DataError: Rows do not fit, there are no layers or metrics, `selection` is beside several folds, or what `regress` finds wrong.
 
     >>> x = np.random.default_rng(0).normal(size=(60, 5))
     >>> table = layer_scores({"one": x, "two": x[:, :1]}, x @ np.ones((5, 3)), metrics=["r2"])
@@ -79,6 +83,23 @@ def layer_scores(
         raise DataError("layer_scores: give one layer and one metric or more.")
     means, trials = _responses(responses)
     split = as_folds(folds, len(means), seed=seed)
+    named: dict[str, Any] = {
+        "method": method, "metrics": metrics, "session": session, "area": area, "subject": subject, "depths": depths,
+        "seed": seed, "progress": progress,
+    }  # fmt: skip
+    if selection is not None:
+        if len(split) != 1:
+            raise DataError(
+                f"layer_scores: layers are chosen among the stimuli that one pair (train, test) fits; there are "
+                f"{len(split)} folds. Give one pair, or leave selection out."
+            )
+        train = split.pairs[0][0]
+        inner = selection if isinstance(selection, int) else as_folds(selection, len(means), seed=seed).within(train)
+        choosing = layer_scores(
+            {layer: values[train] for layer, values in features.items()}, responses[train], folds=inner, **named
+        )
+        reported = layer_scores(features, responses, folds=split, **named)
+        return pd.concat([choosing.assign(split="selection"), reported.assign(split="report")], ignore_index=True)
     bound = None if trials is None else _ceiling(trials, split, seed)
     scores: dict[str, dict[str, Any]] = {metric: {} for metric in metrics}
     alphas: dict[str, Any] = {}

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from cotrain.analysis._layer_selection import chosen_layers
 from cotrain.analysis._score_tables import aggregate_scores
 from cotrain.errors import DataError
 from cotrain.models import MultiTaskModel
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PER_NEURON = ["subject", "session", "neuron"]
 
 
 @dataclass(frozen=True)
@@ -50,67 +49,54 @@ def network_size(model: nn.Module) -> NetworkSize:
 
 
 def network_table(
-    selection: pd.DataFrame,
-    report: pd.DataFrame,
+    scores: pd.DataFrame,
     networks: Mapping[str, Mapping[str, Any]],
     *,
     metric: str = "pearson",
     by: Sequence[str] = (),
-    seed: int = 0,
+    selection: str = "selection",
+    report: str = "report",
     **aggregate: Any,
 ) -> pd.DataFrame:
-    """One row a network: its layer that was best on other stimuli, and how well that layer predicts.
+    """One row a network: its layer that was best on some stimuli, and how well that layer predicts on others.
 
-    A network with more layers has more of them to be best by chance, so the score of the best layer would grow with
-    depth: stimuli that choose and stimuli that report must not be the same.
+    A network with more layers has more of them to be best by chance, so that the score of the best layer would grow
+    with depth: the stimuli that choose are not those that report.
 
     Args:
-        selection: Tables of `layer_scores`, joined, with the column `network`: of the stimuli that choose.
-        report: The same networks, layers and neurons, scored on stimuli that entered no fit and no score of
-            `selection`: fitted on those of `selection`, for example.
+        scores: Tables of `layer_scores` with `selection`, joined, and the column `network`.
         networks: {network: {name: fact}}, for example depth, width, accuracy, trained; columns of the result.
-        metric: Of both tables.
+        metric: Of the scores.
         by: Columns beside the network, such as "area", in each group of which a layer is chosen for itself.
-        seed: Of the bootstrap.
-        aggregate: Other arguments of `aggregate_scores`; its `statistic` chooses the layer, too.
+        selection, report: Values of the column `split`, as for `chosen_layers`.
+        aggregate: Other arguments of `aggregate_scores`.
 
     Returns:
-        Columns network, those of `by`, layer (chosen), layer_depth (0 to 1), then of `report`: value, low, high,
-        neurons and the others of `aggregate_scores`, then the facts. Networks stand in the order of `networks`; one
-        without a layer that has a score in `selection` is left out.
+        Columns network, those of `by`, layer (chosen), layer_depth (0 to 1), those of `aggregate_scores`, and the
+        facts. Networks stand in the order of `networks`.
 
     Raises:
-        DataError: Tables lack the column, the metric or a network, are one and the same, or have other neurons.
+        DataError: A network has no scores of that metric, or what `chosen_layers` finds wrong.
     """
     import pandas as pd
 
+    if missing := [name for name in ("network", "metric") if name not in scores]:
+        raise DataError(f"network_table: the scores lack the column {', '.join(missing)}. Name each network in it.")
+    held = scores[(scores.metric == metric) & scores.network.isin(list(networks))]
+    if without := [name for name in networks if name not in set(held.network)]:
+        raise DataError(
+            f"network_table: there are no {metric!r} scores of {', '.join(without)}. There are the metrics "
+            f"{', '.join(sorted(set(scores.metric)))} and the networks {', '.join(map(str, scores.network.unique()))}."
+        )
     groups = ["network", *by]
-    chosen, told = (_of_metric(table, metric, groups, networks, ["selection", "report"][number])
-                    for number, table in enumerate((selection, report)))  # fmt: skip
-    keys = [*groups, "layer", *PER_NEURON]
-    both = chosen.merge(told, on=keys, how="outer", suffixes=("", "_told"), indicator=True)
-    if not (both._merge == "both").all():
-        raise DataError(
-            f"network_table: {int((both._merge != 'both').sum())} rows (network, layer, neuron) stand in one of the "
-            "tables only. Score the same layers and neurons on both parts of the stimuli."
-        )
-    if np.array_equal(both.score, both.score_told, equal_nan=True):
-        raise DataError(
-            "network_table: selection and report are the same scores. The layer must be chosen on other stimuli than "
-            "those that are reported, or more layers score better by chance."
-        )
-    layers = [*groups, "layer", "layer_place", "depth"]
-    found = aggregate_scores(chosen, layers, seed=seed, **aggregate).dropna(subset="value")
-    best = found.loc[found.groupby(groups, sort=False).value.idxmax(), [*groups, "layer"]]
-    values = aggregate_scores(told.merge(best, on=[*groups, "layer"]), layers, seed=seed, **aggregate)
-    values = values.drop(columns="layer_place").rename(columns={"depth": "layer_depth"})
-    facts = pd.DataFrame.from_dict({name: dict(held) for name, held in networks.items()}, orient="index")
-    if double := sorted(set(facts.columns) & set(values.columns)):
+    best = chosen_layers(held, selection=selection, report=report, per=groups)
+    table = aggregate_scores(best, [*groups, "layer", "depth"], **aggregate).rename(columns={"depth": "layer_depth"})
+    facts = pd.DataFrame.from_dict({name: dict(found) for name, found in networks.items()}, orient="index")
+    if double := sorted(set(facts.columns) & set(table.columns)):
         raise DataError(f"network_table: facts are called as columns of scores are: {', '.join(double)}. Rename them.")
-    table = values.join(facts, on="network")
-    order = {name: number for number, name in enumerate(networks)}
-    return table.sort_values(["network", *by], key=lambda held: held.map(order) if held.name == "network" else held
-                             ).reset_index(drop=True)  # fmt: skip
+    table["place"] = table.network.map({name: number for number, name in enumerate(networks)})
+    table = table.sort_values(["place", *by]).drop(columns="place")
+    return table.join(facts, on="network").reset_index(drop=True)
 
 
 def network_correlations(table: pd.DataFrame, facts: Sequence[str] = ("depth", "width", "accuracy")) -> pd.DataFrame:
@@ -151,18 +137,3 @@ def network_correlations(table: pd.DataFrame, facts: Sequence[str] = ("depth", "
         )
         rows.append({"fact": fact, "spearman": held.statistic, "p": held.pvalue, "networks": len(known)})
     return pd.DataFrame(rows)
-
-
-def _of_metric(
-    table: pd.DataFrame, metric: str, groups: Sequence[str], networks: Mapping[str, Any], what: str
-) -> pd.DataFrame:
-    """The rows of one metric and of the networks."""
-    if missing := [name for name in (*groups, "metric", "layer", *PER_NEURON) if name not in table]:
-        raise DataError(f"network_table, {what}: the table has no column {', '.join(missing)}.")
-    held = table[(table.metric == metric) & table.network.isin(list(networks))]
-    if without := [name for name in networks if name not in set(held.network)]:
-        raise DataError(
-            f"network_table, {what}: no {metric!r} scores of {', '.join(without)}. The table has the metrics "
-            f"{', '.join(sorted(set(table.metric)))} and the networks {', '.join(map(str, table.network.unique()))}."
-        )
-    return held

@@ -22,12 +22,13 @@ A neuron is known by its subject, session and number together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from cotrain.errors import DataError
+from cotrain.errors import DataError, did_you_mean
+from cotrain.seeds import derive_seed
 
 if TYPE_CHECKING:
     import pandas as pd

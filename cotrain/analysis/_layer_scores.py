@@ -70,7 +70,8 @@ def layer_scores(
         "selection" or "report", as `chosen_layers` and `network_table` take them.
 
     Raises:
-        DataError: Rows do not fit, there are no layers or metrics, `selection` is beside several folds, or what `regress` finds wrong.
+        DataError: Rows do not fit, there are no layers or metrics, `selection` is beside several folds, or what
+            `regress` finds wrong.
 
     >>> x = np.random.default_rng(0).normal(size=(60, 5))
     >>> table = layer_scores({"one": x, "two": x[:, :1]}, x @ np.ones((5, 3)), metrics=["r2"])

@@ -5,7 +5,7 @@ CIFAR ResNets where `cifar_resnets/` is in the data folder, trained and random. 
 4,096 dimensions and z-scored. Two scores:
 
 - "r": median over neurons of Pearson's r. On one half of the stimuli (even positions) ridge chooses an alpha a neuron,
-  and folds within it choose the layer; the other half is predicted and scored. The interval is a bootstrap over neurons.
+  and folds within it choose the layer; the other half is predicted and scored. Intervals are bootstrapped over neurons.
 - "published": Deep Mouse Trap's, the squared correlation of leave-one-out predictions with alpha 1.0, of all stimuli,
   median over neurons, in the layer where it is best.
 

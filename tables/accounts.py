@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from cotrain.errors import DatabaseError
 from cotrain.tables._datajoint import dj
+from cotrain.tables.configs import Trainer
 from cotrain.tables.runs import EpochScore
 from cotrain.tables.settings import PORTS
 from cotrain.tables.tags import Tag
 from cotrain.tables.upgrade import jobs_table_name, tables
 
-# what an account of workers deletes: finished jobs, epochs that are computed again, tags
-DELETED_BY_WORKERS = (EpochScore, Tag)
+# what an account of workers deletes: finished jobs, epochs that are computed again, tags, and values to search by of
+# a trainer that is enqueued again with other epochs to keep
+DELETED_BY_WORKERS = (EpochScore, Tag, Trainer.Attr)
 
 HEAD = """\
 -- Accounts of cotrain in the schema {schema}: {admin} (everything), {worker} (trains and enqueues), {reader} (looks).

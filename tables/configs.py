@@ -22,13 +22,18 @@ PATH_LENGTH = 190  # characters of an index that MySQL takes
 
 
 class _ConfigTable(dj.Manual):
-    """What the three tables share. Keys are those of `Config.key`."""
+    """What the three tables share. Keys are those of `Config.key`.
+
+    Fields `gathered` are in no key, and say what else a run is to leave behind: runs to come leave what any recipe with
+    this config asked for, so that what is enqueued later takes nothing from what waits, and is not in vain.
+    """
 
     part: str = ""
+    gathered: tuple[str, ...] = ()
 
     @classmethod
     def add(cls, config: Config) -> dict[str, str]:
-        """Store a config unless it is there; its primary key.
+        """Store a config unless it is there; its primary key. One that is there gets what is new in `gathered`.
 
         Raises:
             DatabaseError: Another config has this key (a fault that must never pass in silence).
@@ -45,9 +50,29 @@ class _ConfigTable(dj.Manual):
                     ({**key, "path": path, "num": number, "txt": text} for path, number, text in leaves(record)),
                     skip_duplicates=True,
                 )
-        elif cls.load(key).identity() != config.identity():
+            return key
+        held = cls.load(key)
+        if held.identity() != config.identity():
             raise DatabaseError(f"{cls.__name__} {config.key()} holds another config than {config!r}. Report this.")
+        for name in cls.gathered:
+            there = getattr(held, name, ())  # a lab's own config has none
+            if new := sorted(set(getattr(config, name, ())).difference(there)):
+                cls._renew(key, held.replace(**{name: (*there, *new)}).record())
         return key
+
+    @classmethod
+    def _renew(cls, key: dict[str, str], record: dict[str, Any]) -> None:
+        """Replace the record of a config whose identity stays."""
+        with nullcontext() if cls.connection.in_transaction else cls.connection.transaction:
+            cls.update1({**key, f"{cls.part}_config": record})
+            held = {row["path"]: row for row in (cls.Attr() & key).to_dicts()}
+            rows = {path: {**key, "path": path, "num": number, "txt": text} for path, number, text in leaves(record)}
+            for path in held.keys() - rows.keys():
+                (cls.Attr() & key & {"path": path}).delete_quick()
+            for path, row in rows.items():
+                if held.get(path, row) != row:
+                    cls.Attr.update1(row)
+            cls.Attr.insert((rows[path] for path in rows.keys() - held.keys()), skip_duplicates=True)
 
     @classmethod
     def load(cls, key: dict[str, Any]) -> Config:
@@ -173,6 +198,7 @@ class Trainer(_ConfigTable):
     """Configs of trainer builders."""
 
     part = "trainer"
+    gathered = ("keep_epochs",)
     definition = _config_definition(part)
 
     class Attr(dj.Part):

@@ -219,7 +219,7 @@ def _warn_of_none_kept(config: Any, runs: list[str]) -> None:
             "No epochs were kept of %s%s (by `keep_epochs` of the trainer's config, when a run is trained); %s.",
             ", ".join(run[:8] for run in without[:3]),
             more,
-            f"of these runs {others} alone is evaluated" if others else "they get no rows",
+            f"these are evaluated at {others} alone" if others else "they get no rows",
         )
 
 

@@ -183,7 +183,14 @@ class Robustness(EvaluationTable):
 TABLES: dict[str, type[EvaluationTable]] = {
     kind: table
     for table in (
-        NeuronScores, NeuralRegression, NoiseAccuracy, NoiseMixture, Robustness, Rsa, SitScores, LinearSvmScores,
+        NeuronScores,
+        NeuralRegression,
+        NoiseAccuracy,
+        NoiseMixture,
+        Robustness,
+        Rsa,
+        SitScores,
+        LinearSvmScores,
     )
     for kind in table.kinds
 }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
 from cotrain.tables.evaluation import Evaluation, EvaluationTable, table_definition
@@ -17,7 +20,7 @@ class NeuralRegression(EvaluationTable):
     kinds = ("cotrain.evaluations.neural_regression",)
     prefix = "regression"
     rows = "Layer"
-    by_type = {"NeuronRegression": "Neuron"}
+    by_type: ClassVar[Mapping[str, str]] = {"NeuronRegression": "Neuron"}
     within = ("epoch", "target", "session", "area", "metric", "layer")
     shown = ("median", "low", "high", "normalised", "neurons", "left_out", "scored")
     kept = ("seed",)

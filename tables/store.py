@@ -89,7 +89,7 @@ def stored_files() -> dict[str, int]:
     Raises:
         StoreError: The store does not answer, or refuses.
     """
-    files = {}
+    files: dict[str, int] = {}
     with opened_store(dj.config, "The files in the store cannot be listed", READING) as backend:
         backend.fs.invalidate_cache()  # what other machines wrote meanwhile
         for table, _ in HOLDING:

@@ -20,7 +20,7 @@ from cotrain.training import load_state
 STORE = "checkpoints"  # the name in DataJoint's `stores`
 LOST = (
     "Give all machines one store (`stores` of DataJoint's settings). Where that is so: put the file back, from a "
-    "backup or from `best.pt` in the run's folder on the machine that trained it."
+    "backup or from `best.pt`, or `kept`, in the run's folder on the machine that trained it."
 )
 READING = "Is it up, and does `stores` in DataJoint's settings (DJ_STORES) say what it should?"
 WRITING = "The run is whole in its folder: make the store well, then `cotrain retry`; nothing is trained again."

@@ -5,6 +5,7 @@ from cotrain.analysis._contact_sheet import contact_sheet
 from cotrain.analysis._corruption_errors import corruption_errors
 from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
 from cotrain.analysis._difference_figure import draw_differences
+from cotrain.analysis._encoding_rsa import EncodingRsa, encoding_rsa
 from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_deltas
@@ -55,7 +56,16 @@ from cotrain.analysis._rdm_figure import rdm_difference_figure, rdm_figure
 from cotrain.analysis._reductions import AveragePool, GaussianProjection, Gram, Pca, SparseProjection
 from cotrain.analysis._regress import Regression, regress
 from cotrain.analysis._regression_components import PrincipalComponents
+from cotrain.analysis._regression_figures import (
+    regression_depth_figure,
+    regression_map_figure,
+    regression_neurons_figure,
+    regression_pairs,
+    regression_scatter_figure,
+    regression_training_figure,
+)
 from cotrain.analysis._regression_methods import Ols, Pls, Ridge
+from cotrain.analysis._regression_scores import RegressionScores, regression_scores, regression_summary
 from cotrain.analysis._ridge import RidgeFit, ridge
 from cotrain.analysis._robustness import (
     Robustness,
@@ -88,6 +98,7 @@ __all__ = [
     "Ceiling",
     "CenterSubspace",
     "Copies",
+    "EncodingRsa",
     "Folds",
     "GaussianGeometry",
     "GaussianProjection",
@@ -109,6 +120,7 @@ __all__ = [
     "Rdm",
     "RecordingNoise",
     "Regression",
+    "RegressionScores",
     "Ridge",
     "RidgeFit",
     "Robustness",
@@ -139,6 +151,7 @@ __all__ = [
     "draw_heat_maps",
     "draw_rdm",
     "draw_severity_curves",
+    "encoding_rsa",
     "explainable_variance",
     "explained_variance",
     "extract",
@@ -186,6 +199,14 @@ __all__ = [
     "rdm_figure",
     "read_tuning",
     "regress",
+    "regression_depth_figure",
+    "regression_map_figure",
+    "regression_neurons_figure",
+    "regression_pairs",
+    "regression_scatter_figure",
+    "regression_scores",
+    "regression_summary",
+    "regression_training_figure",
     "ridge",
     "robustness",
     "robustness_differences",

@@ -8,10 +8,14 @@ from annotated_types import Ge, Gt, MinLen
 from pydantic import AfterValidator
 
 from cotrain.analysis import Ols, Pls, PrincipalComponents, Ridge
-from cotrain.analysis._regression_methods import WIDE_GRID, Method
+from cotrain.analysis._regression_methods import Method
 from cotrain.config import Config
 from cotrain.evaluations._robustness import each_once
 
+# numbers as they are written: powers that are computed differ in their last bits between machines, and so would keys
+ALPHAS = (
+    1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e1, 3e1, 1e2, 3e2, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8,
+)  # fmt: skip
 Alphas = Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1), AfterValidator(each_once)]
 
 
@@ -19,7 +23,7 @@ class RidgeConfig(Config):
     """`cotrain.analysis.Ridge`: each neuron has an alpha of its own, chosen within the fitted stimuli."""
 
     kind: ClassVar[str] = "cotrain.evaluations.RidgeConfig"
-    alphas: Alphas = WIDE_GRID  # in squared units of the features
+    alphas: Alphas = ALPHAS  # in squared units of the features
     standardise: bool = False  # whether features are z-scored over the fitted stimuli
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cotrain.analysis._score_tables import aggregate_scores
+from cotrain.analysis import aggregate_scores
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -180,7 +180,8 @@ def test_damage_is_told(damage, told, together, file, tmp_path):
     text = (
         rf"^The weights {re.escape(weights.path)} cannot be (read|copied to \S+): {told}\. The store is "
         r"file://\S+/store\. Give all machines one store \(`stores` of DataJoint's settings\)\. Where that is so: "
-        r"put the file back, from a backup or from `best\.pt` in the run's folder on the machine that trained it\.$"
+        r"put the file back, from a backup or from `best\.pt`, or `kept`, in the run's folder on the machine that "
+        r"trained it\.$"
     )
     for read in (weights.open, weights.load, weights.check, lambda: weights.download(tmp_path / "a" / "b")):
         with pytest.raises(StoreError, match=text):

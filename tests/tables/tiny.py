@@ -163,6 +163,20 @@ class Chain(Recipe):
         yield teacher
 
 
+class Kept(Recipe):
+    """How do weights develop?"""
+
+    def experiments(self) -> Iterator[Experiment]:
+        """A run that keeps some, and one that starts from it and keeps none."""
+        several = experiment("kept", epochs=3).vary("kept", trainer={"keep_epochs": (1, 2)})
+        yield several
+        yield several.vary(
+            "started",
+            model=StartFromConfig(model=several.model, run=run_of(several)),
+            trainer={"epochs": 1, "keep_epochs": ()},
+        )
+
+
 class OneChain(Chain):
     """Does the same hold for one seed?"""
 

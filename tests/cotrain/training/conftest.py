@@ -52,6 +52,7 @@ TRAINER = TrainerConfig(
     clip_norm=1.0,
     device="cpu",
     checkpoint_steps=3,
+    keep_epochs=(1, 3),
 )
 
 
@@ -123,7 +124,9 @@ def assert_same_run(journal: Callable[[Path], list[Any]]) -> Callable[[Path, Pat
 
     def compare(folder: Path, other: Path) -> None:
         assert journal(folder) == journal(other)
-        for name in ("best.pt", f"checkpoints/{_newest(other)}"):
+        kept = [f"kept/{file.name}" for file in RunFolder(other).kept_epochs().values()]
+        assert kept == [f"kept/{file.name}" for file in RunFolder(folder).kept_epochs().values()]
+        for name in ("best.pt", f"checkpoints/{_newest(other)}", *kept):
             assert _plain(load_state(folder / name)) == _plain(load_state(other / name)), name
         assert _newest(folder) == _newest(other)
         assert json.loads((folder / "result.json").read_text())["best_epoch"] == journal(other)[-1][0]

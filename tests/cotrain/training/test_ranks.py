@@ -118,6 +118,7 @@ def random_in_training() -> Experiment:
             "epochs": 30,
             "augmentation": jitter,
             "checkpoint_steps": 1,
+            "keep_epochs": (1, 4, 30),
         },
     )
 

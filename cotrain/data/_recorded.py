@@ -79,12 +79,11 @@ def recorded(config: RecordedConfig, *, seed: int) -> Data:
                 f"{config.path}: the sessions {ungiven} have no given split, others have. Use given_split=False."
             )
         given = [s.split[row] for name, s in recording.sessions.items() if s.split for row in kept[name]]
-    if double := [labels.task for labels in config.labels if labels.task == config.task]:
+    tasks = [config.task, *(held.task for held in config.labels)]
+    if double := [task for task in tasks if tasks.count(task) > 1]:
         raise DataError(f"{config.path}: the task {double[0]!r} is named twice. Rename one.")
     every = joined_images(list(images.values()))
     labels = {held.task: condition_labels(held, recording, kept, config.path) for held in config.labels}
-    if len(labels) < len(config.labels):
-        raise DataError(f"{config.path}: two of `labels` have one task. Rename one.")
     groups = duplicate_groups(every, near=config.split.near_duplicates)
     # a session is a stratum, or a class in one, so that each has its share of every split
     strata = owner

@@ -30,7 +30,7 @@ def detect_format(path: str | Path) -> Format | None:
         return "cadieu2014"
     if (path / "recording.json").is_file():
         return "cotrain"
-    if (path / RESPONSES.format("average")).is_file():
+    if any(path.glob(RESPONSES.format("*"))):
         return "brain_observatory"
     if (path / "neuronal_data").is_dir():
         return "sinz_pickles"

@@ -70,7 +70,7 @@ def test_without_labels_nothing_changes(place):
         ([{"condition": "kinds"}], "session a: its stimuli have no condition 'kinds'. Did you mean 'kind'"),
         ([{"condition": "one"}], "the condition 'one' has 1 values"),
         ([{"condition": "kind", "task": "v4"}], "the task 'v4' is named twice"),
-        ([{"condition": "kind"}, {"condition": "one"}], "two of `labels` have one task"),
+        ([{"condition": "kind"}, {"condition": "one"}], "the task 'objects' is named twice"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(place, labels, text):

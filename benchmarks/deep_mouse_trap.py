@@ -1,8 +1,8 @@
 """Deep Mouse Trap's question of the runs of its recipe: python benchmarks/deep_mouse_trap.py [--out networks.png]
 
 Every finished run of `deep_mouse_trap` in the lab's database, each beside the network as its training began, and the
-CIFAR ResNets where `cifar_resnets/` is in the data folder, trained and random. Features of every block are projected to
-4,096 dimensions and z-scored. Two scores:
+CIFAR ResNets where `cifar_resnets/` is in the data folder, trained and random. Features of every block (of ResNets: every
+stage) are projected to 4,096 dimensions and z-scored. Two scores:
 
 - "r": median over neurons of Pearson's r. On one half of the stimuli (even positions) ridge chooses an alpha a neuron,
   and folds within it choose the layer; the other half is predicted and scored. Intervals are bootstrapped over neurons.
@@ -93,10 +93,10 @@ halves = [(np.arange(0, len(images), 2), np.arange(1, len(images), 2))]
 tables, published, facts = [], {}, {}
 for name, network, known in tqdm(networks(), unit="network", disable=not sys.stderr.isatty()):
     cotrained = isinstance(network, MultiTaskModel)
-    features = analysis.extract(
-        network, images, "blocks", reduce=REDUCE, prepare=None if cotrained else normalised_as_imagenet
-    )
-    depths = analysis.layer_depths(network, images, "blocks", prepare=None if cotrained else normalised_as_imagenet)
+    layers: Any = "blocks" if cotrained else ["layer1", "layer2", "layer3"]
+    prepare = None if cotrained else normalised_as_imagenet
+    features = analysis.extract(network, images, layers, reduce=REDUCE, prepare=prepare)
+    depths = analysis.layer_depths(network, images, layers, prepare=prepare)
     table = analysis.layer_scores(
         features, torch.from_numpy(responses), method=FIT, folds=halves, selection=5, area=areas, depths=depths
     )

@@ -33,7 +33,7 @@ from cotrain.settings import data_folder
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--it", action="store_true", help="IT_data.h5 in the place of the V4 data")
 parser.add_argument("--weights", default="", help="of ResNet-50: a name of torchvision's, or a file in the data folder")
-parser.add_argument("--size", type=int, default=112, help="pixels a side that ResNet-50 is shown; trained ones: 224")
+parser.add_argument("--size", type=int, default=64, help="pixels a side that ResNet-50 is shown; trained ones: 224")
 parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of splits and of random weights")
 parser.add_argument("--only", default="", help="rows whose name holds this text")
 options = parser.parse_args()
@@ -41,7 +41,7 @@ logging.getLogger("cotrain").setLevel(logging.ERROR)  # not of ends of grids, wh
 
 COMPONENTS = PrincipalComponents(1000, Ridge())  # the course's; cut to what the training images have
 METRICS = ("explained_variance", "pearson")
-BLOCKS = (3, 9)  # of ResNet-20 and ResNet-56
+BLOCKS = (3,)  # of ResNet-20; 9 are those of ResNet-56
 
 
 def stimuli(size: int, seed: int) -> tuple[torch.Tensor, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LAYER = ["layer_place", "layer", "depth"]
 NEURON = ["session", "neuron", "area", "subject"]
-NOTHING = {"label": "", "seed": 0, "epoch": 0, "target": ""}  # of a table that does not say
+NOTHING: dict[str, str | int] = {"label": "", "seed": 0, "epoch": 0, "target": ""}  # of a table that does not say
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,10 @@ def regression_scores(
         raise CotrainError(f"A table of scores of neurons has the columns {', '.join(needed)}; no {missing}.")
     if not len(frame):
         raise CotrainError("The table of scores of neurons has no row: evaluate some runs first.")
-    frame = frame.assign(**{name: value for name, value in NOTHING.items() if name not in frame})
+    frame = frame.copy(deep=False)
+    for name, value in NOTHING.items():
+        if name not in frame:
+            frame[name] = value
     target = only_one("target", target, list(dict.fromkeys(frame.target)))
     found = frame[frame.target == target]
     metrics = list(dict.fromkeys(found.metric))
@@ -147,4 +150,5 @@ def _means(frame: pd.DataFrame, seeds: dict[str, int]) -> pd.DataFrame:
     counts = by.score.count()
     of_label = found.index.get_level_values("label").map(seeds).to_numpy()
     found["score"] = found.score.where(counts.to_numpy() == of_label)
-    return found[by.size().to_numpy() == of_label].reset_index()
+    whole: pd.DataFrame = found[by.size().to_numpy() == of_label]
+    return whole.reset_index()

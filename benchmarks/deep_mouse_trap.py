@@ -1,8 +1,8 @@
 """Deep Mouse Trap's question of the runs of its recipe: python benchmarks/deep_mouse_trap.py [--out networks.png]
 
 Every finished run of `deep_mouse_trap` in the lab's database, each beside the network as its training began, and the
-CIFAR ResNets where `cifar_resnets/` is in the data folder, trained and random. Features of every block (of ResNets: every
-stage) are projected to 4,096 dimensions and z-scored. Two scores:
+CIFAR ResNets where `cifar_resnets/` is in the data folder, trained and random. Features of every block (of ResNets:
+every stage) are projected to 4,096 dimensions and z-scored. Two scores:
 
 - "r": median over neurons of Pearson's r. On one half of the stimuli (even positions) ridge chooses an alpha a neuron,
   and folds within it choose the layer; the other half is predicted and scored. Intervals are bootstrapped over neurons.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LOGARITHMIC = 8  # facts that span more than this factor
+TICKS = 6  # so many values of a fact are written below a logarithmic axis, else the ends
 
 
 def network_figure(
@@ -39,6 +40,7 @@ def network_figure(
         DataError: The table is empty, lacks a fact, or has a network twice.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
     if table.empty or not facts:
         raise DataError("network_figure: give a table with a network or more, and a fact or more.")
@@ -60,11 +62,16 @@ def network_figure(
         positive = x[x > 0]
         if len(positive) == x.notna().sum() and positive.max() > LOGARITHMIC * positive.min():
             axes.set_xscale("log")
+            values = np.unique(positive)
+            axes.set_xticks(values if len(values) <= TICKS else [positive.min(), positive.max()])
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
         bare(axes, fact.replace("_", " "), score if axes is panels[0] else "")
         tells = f"ρ = {correlation.spearman:.2f}, p = {correlation.p:.2f}, {correlation.networks} networks"
         axes.set_title(tells if correlation.networks > 2 else "", fontsize=NORMAL - 1)
     if not np.all(trained):
-        panels[0].legend(frameon=False, fontsize=SMALL)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=SMALL)
     if title:
         draw_title(figure, title, len(facts))
     return figure

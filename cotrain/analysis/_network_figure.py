@@ -59,8 +59,9 @@ def network_figure(
                 x[part.index], part.value, yerr=np.nan_to_num(spread), fmt="o", ms=5, lw=0, elinewidth=1,
                 color=colour, mfc=colour if label == "trained" else "w", label=label,
             )  # fmt: skip
-        positive = x[x > 0]
-        if len(positive) == x.notna().sum() and positive.max() > LOGARITHMIC * positive.min():
+        known = x.dropna().to_numpy(float)
+        positive = known[known > 0]
+        if 0 < len(positive) == len(known) and positive.max() > LOGARITHMIC * positive.min():
             axes.set_xscale("log")
             values = np.unique(positive)
             axes.set_xticks(values if len(values) <= TICKS else [positive.min(), positive.max()])

@@ -22,8 +22,8 @@ Smith 2023, `cowley_v4`, session 210325) of the layer that was chosen on the oth
 | 4 layers, 64 channels | .640 | .439 [.406, .464] | .281 |
 | 4 layers, shuffled labels | .081 | .302 [.239, .323] | .285 |
 
-So what decides is what a network was trained on: one that learnt shuffled labels predicts as untrained ones do, whatever
-their depth and width, and accuracy goes with r among trained ones.
+So what decides is what a network was trained on: the one that learnt shuffled labels predicts as untrained ones do, and
+r goes with accuracy among all. Width of 8 channels costs more than depth of 2 layers. One seed: .02 is no difference.
 """
 
 from __future__ import annotations

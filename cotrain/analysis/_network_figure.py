@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cotrain.analysis._network_table import network_correlations
 from cotrain.analysis._style import COLOURS, NORMAL, SMALL, bare, draw_title
@@ -48,7 +49,7 @@ def network_figure(
     found = network_correlations(table[trained], facts)
     figure = Figure(figsize=(3.2 * len(facts) + 0.4, 3.1), layout="constrained")
     panels = figure.subplots(1, len(facts), sharey=True, squeeze=False)[0]
-    for axes, fact, correlation in zip(panels, facts, found.itertuples(), strict=True):
+    for axes, fact, correlation in zip(panels, facts, found.to_dict("records"), strict=True):
         x = table[fact].astype(float)
         for held, colour, label in ((trained, COLOURS[0], "trained"), (~trained, COLOURS[1], "untrained")):
             part = table[held & x.notna()]
@@ -59,17 +60,17 @@ def network_figure(
                 x[part.index], part.value, yerr=np.nan_to_num(spread), fmt="o", ms=5, lw=0, elinewidth=1,
                 color=colour, mfc=colour if label == "trained" else "w", label=label,
             )  # fmt: skip
-        known = x.dropna().to_numpy(float)
-        positive = known[known > 0]
-        if 0 < len(positive) == len(known) and positive.max() > LOGARITHMIC * positive.min():
+        values: NDArray[np.float64] = np.unique(np.asarray(x.dropna(), np.float64))
+        # counts alone: a share, as an accuracy, is read on a linear axis
+        if len(values) and values[0] >= 1 and values[-1] > LOGARITHMIC * values[0]:
             axes.set_xscale("log")
-            values = np.unique(positive)
-            axes.set_xticks(values if len(values) <= TICKS else [positive.min(), positive.max()])
+            axes.set_xticks(values if len(values) <= TICKS else values[[0, -1]])
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_locator(NullLocator())
         bare(axes, fact.replace("_", " "), score if axes is panels[0] else "")
-        tells = f"ρ = {correlation.spearman:.2f}, p = {correlation.p:.2f}, {correlation.networks} networks"
-        axes.set_title(tells if correlation.networks > 2 else "", fontsize=NORMAL - 1)
+        if np.isfinite(correlation["spearman"]):
+            tells = "ρ = {spearman:.2f}, p = {p:.1g}, {networks} networks".format(**correlation)
+            axes.set_title(tells, fontsize=NORMAL - 1)
     if not np.all(trained):
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=SMALL)

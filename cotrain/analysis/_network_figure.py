@@ -69,8 +69,8 @@ def network_figure(
             axes.xaxis.set_minor_locator(NullLocator())
         bare(axes, fact.replace("_", " "), score if axes is panels[0] else "")
         if np.isfinite(correlation["spearman"]):
-            tells = "ρ = {spearman:.2f}, p = {p:.1g}, {networks} networks".format(**correlation)
-            axes.set_title(tells, fontsize=NORMAL - 1)
+            rho, p, number = (correlation[name] for name in ("spearman", "p", "networks"))
+            axes.set_title(f"ρ = {rho:.2f}, p = {p:.1g}, {number} networks", fontsize=NORMAL - 1)
     if not np.all(trained):
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=SMALL)

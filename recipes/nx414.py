@@ -24,8 +24,9 @@ Expected, test split (96 pictures), mean of seeds 0, 1, 2; ridge is fitted to th
 | co-trained, before training | - | .333 | .124 | - |
 
 So no: at this budget learning objects as well costs the neurons .06, and gains the objects nothing, as the published
-attempts of the course found, too. The layers of the shuffled control learnt from objects alone, and predict neurons
-better than untrained ones; single seeds of objects differ from .219 to .385 (96 pictures: a standard error of .05).
+attempts of the course found, too. The layers of the shuffled control learnt from objects alone; fitted to the true
+responses (`cotrain evaluate` fits to the run's own, shuffled ones: r -.02), they predict neurons better than untrained
+ones. Single seeds of objects differ from .219 to .385 (96 pictures: a standard error of .05).
 """
 
 from __future__ import annotations

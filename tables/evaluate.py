@@ -116,18 +116,23 @@ def evaluate(
     return found
 
 
-def frame(config: Config, runs: Any) -> pd.DataFrame:
+def frame(config: Config, runs: Any, part: str = "") -> pd.DataFrame:
     """What was evaluated of some runs: run_key, label, seed, and the columns of the table's part; null is NaN.
 
     Rows are in the order of the part's primary key. Of corruptions they are those of the config's version alone.
+
+    Args:
+        config: Of the evaluation.
+        runs: A DataJoint query of runs.
+        part: Name of the part, of tables that have several; default: the first.
     """
-    part = table_of(config.kind).part()()
-    query = (part & {"evaluation_key": config.key()} & runs.proj()) * Run().proj("seed")
-    own = [name for name in part.heading.names if name not in ("run_key", "evaluation_key")]
+    table = table_of(config.kind).part(part)()
+    query = (table & {"evaluation_key": config.key()} & runs.proj()) * Run().proj("seed")
+    own = [name for name in table.heading.names if name not in ("run_key", "evaluation_key")]
     found = rows_of(query, "run_key", "seed", *own)
-    numbers = {name for name in own if str(part.heading.attributes[name].original_type) == "float64"}
+    numbers = {name for name in own if str(table.heading.attributes[name].original_type) == "float64"}
     found = found.astype(dict.fromkeys(numbers, float))
-    keys = ["run_key", *(name for name in own if name in part.primary_key)]
+    keys = ["run_key", *(name for name in own if name in table.primary_key)]
     found = found.sort_values(keys, ignore_index=True)
     labels = {row["run_key"]: row["label"] for row in (RecipeRun() & runs.proj()).to_dicts(order_by="recipe")}
     found.insert(1, "label", found["run_key"].map(labels).fillna(""))
@@ -150,13 +155,15 @@ def computed(key: dict[str, Any], config: Config, fingerprint: str, home: str) -
     more: dict[str, Any] = {}
     if table.steps(config) is not None:
         more = {"journal": journal_of(home, key["evaluation_key"], run["run_key"]), "on_condition": _on_condition.get()}
-    seed, device, rows = (Run() & run).fetch1("seed"), _device(), []
+    seed, device = (Run() & run).fetch1("seed"), _device()
+    parts: dict[str, list[dict[str, Any]]] = {table.rows: []}
     for columns, model in _models(run, config, Path(home) / "runs"):
-        objects = build(config, model.to(device), data, device=device, seed=seed, **more)
-        rows += [columns | {name: _stored(value) for name, value in asdict(found).items()} for found in objects]
+        for found in build(config, model.to(device), data, device=device, seed=seed, **more):
+            row = columns | {name: _stored(value) for name, value in asdict(found).items()}
+            parts.setdefault(table.by_type.get(type(found).__name__, table.rows), []).append(row)
     return {
-        "rows": rows,
-        f"{table.prefix}_count": len(rows),
+        "parts": parts,
+        f"{table.prefix}_count": len(parts[table.rows]),
         f"{table.prefix}_seconds": time.monotonic() - started,
         f"{table.prefix}_device": torch.cuda.get_device_name()[:128] if device.type == "cuda" else "cpu",
         **table.facts(config),

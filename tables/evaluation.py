@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from cotrain.config import Config
@@ -58,8 +59,9 @@ class EvaluationTable(dj.Computed):
     """What the tables share: each row of the part is one object of the list that the function returns.
 
     `kinds` are public names of functions, `rows` is the name of the part, `shown` the columns that people are shown
-    the medians of, within each group of the columns `within`. The table's own columns begin with `prefix`; after it,
-    some are named as the fields `kept` of the config, whose values they hold.
+    the medians of, within each group of the columns `within`. Where the function returns objects of several classes,
+    `by_type` is {name of the class: name of its part} of those that have a part of their own. The table's own columns
+    begin with `prefix`; after it, some are named as the fields `kept` of the config, whose values they hold.
 
     Of a table `by_epoch` the config has a field `epochs` (`cotrain.evaluations.Epochs`), and the function is called
     once for the model after each epoch that it names. Rows of the part then have the column `epoch : int32` in their
@@ -69,6 +71,7 @@ class EvaluationTable(dj.Computed):
     kinds: ClassVar[tuple[str, ...]] = ()
     prefix: ClassVar[str] = ""
     rows: ClassVar[str] = ""
+    by_type: ClassVar[Mapping[str, str]] = {}
     within: ClassVar[tuple[str, ...]] = ()
     shown: ClassVar[tuple[str, ...]] = ()
     kept: ClassVar[tuple[str, ...]] = ()
@@ -81,9 +84,14 @@ class EvaluationTable(dj.Computed):
         return TrainedModel().proj() * configs.proj()
 
     @classmethod
-    def part(cls) -> Any:
-        """The table of its rows."""
-        return getattr(cls, cls.rows)
+    def part(cls, name: str = "") -> Any:
+        """The table of its rows, or another part by its name."""
+        return getattr(cls, name or cls.rows)
+
+    @classmethod
+    def parts(cls) -> list[Any]:
+        """The tables of all its rows."""
+        return [cls.part(name) for name in (cls.rows, *cls.by_type.values())]
 
     @classmethod
     def facts(cls, config: Config) -> dict[str, Any]:
@@ -109,6 +117,7 @@ class EvaluationTable(dj.Computed):
 
     def make_insert(self, key: dict[str, Any], result: dict[str, Any]) -> None:
         """Store what came of it."""
-        rows = result.pop("rows")
+        parts = result.pop("parts")
         self.insert1({**key, **result})
-        self.part().insert({**key, **row} for row in rows)
+        for name, rows in parts.items():
+            self.part(name).insert({**key, **row} for row in rows)

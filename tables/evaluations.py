@@ -9,12 +9,16 @@ from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
 from cotrain.tables.evaluation import Evaluation, EvaluationTable, table_definition
 from cotrain.tables.layer_evaluations import LinearSvmScores, Rsa, SitScores
+from cotrain.tables.manifold_evaluation import Manifolds
+from cotrain.tables.neural_regression import NeuralRegression
 from cotrain.tables.runs import TrainedModel
 
 __all__ = [
     "TABLES",
     "Evaluation",
     "LinearSvmScores",
+    "Manifolds",
+    "NeuralRegression",
     "NeuronScores",
     "NoiseAccuracy",
     "NoiseMixture",
@@ -180,7 +184,17 @@ class Robustness(EvaluationTable):
 
 TABLES: dict[str, type[EvaluationTable]] = {
     kind: table
-    for table in (NeuronScores, NoiseAccuracy, NoiseMixture, Robustness, Rsa, SitScores, LinearSvmScores)
+    for table in (
+        NeuronScores,
+        NeuralRegression,
+        NoiseAccuracy,
+        NoiseMixture,
+        Robustness,
+        Rsa,
+        SitScores,
+        LinearSvmScores,
+        Manifolds,
+    )
     for kind in table.kinds
 }
 

@@ -7,23 +7,28 @@ from cotrain.analysis._contact_sheet import contact_sheet
 from cotrain.analysis._corruption_errors import corruption_errors
 from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
 from cotrain.analysis._difference_figure import draw_differences
+from cotrain.analysis._encoding_rsa import EncodingRsa, encoding_rsa
 from cotrain.analysis._extract import extract
 from cotrain.analysis._figures import draw_rdm, overview_figure
 from cotrain.analysis._finetuning_deltas import deltas_as_text, finetuning_deltas
 from cotrain.analysis._folds import Folds, brain_score_splits, given_folds, group_k_fold, k_fold, stratified_k_fold
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
+from cotrain.analysis._layer_depths import layer_depths
+from cotrain.analysis._layer_selection import LayerSelection, chosen_layers, select_layers
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
 from cotrain.analysis._manifold_arrays import manifolds_of_sessions
 from cotrain.analysis._manifold_ball import ball_capacity
 from cotrain.analysis._manifold_centers import CenterSubspace, center_subspace
 from cotrain.analysis._manifold_controls import clip_dimension, randomise_manifolds, scale_radius
+from cotrain.analysis._manifold_figures import manifold_layers_figure, manifold_training_figure
 from cotrain.analysis._manifold_gaussian import GaussianGeometry, gaussian_geometry
 from cotrain.analysis._manifold_geometry import manifold_geometry
 from cotrain.analysis._manifold_joint import JointGeometry, joint_geometry
 from cotrain.analysis._manifold_points import PointsSweep, capacity_by_points
 from cotrain.analysis._manifold_result import ManifoldGeometry
 from cotrain.analysis._manifold_spectrum import ManifoldSpectrum, manifold_spectrum
+from cotrain.analysis._manifold_summary import ManifoldRuns, manifold_runs, manifold_summary
 from cotrain.analysis._manifold_tuning_file import TuningSession, read_tuning
 from cotrain.analysis._mds_figure import Arrangement, mds_figure, scaled_to_plane
 from cotrain.analysis._mse_decomposition import MseParts, mse_decomposition
@@ -50,7 +55,17 @@ from cotrain.analysis._rdm import rdm
 from cotrain.analysis._rdm_figure import rdm_difference_figure, rdm_figure
 from cotrain.analysis._reductions import AveragePool, GaussianProjection, Gram, Pca, SparseProjection
 from cotrain.analysis._regress import Regression, regress
+from cotrain.analysis._regression_components import PrincipalComponents
+from cotrain.analysis._regression_figures import (
+    regression_depth_figure,
+    regression_map_figure,
+    regression_neurons_figure,
+    regression_pairs,
+    regression_scatter_figure,
+    regression_training_figure,
+)
 from cotrain.analysis._regression_methods import Ols, Pls, Ridge
+from cotrain.analysis._regression_scores import RegressionScores, regression_scores, regression_summary
 from cotrain.analysis._ridge import RidgeFit, ridge
 from cotrain.analysis._robustness import (
     Robustness,
@@ -67,6 +82,7 @@ from cotrain.analysis._rsa_table import rsa_table, second_order_rdm
 from cotrain.analysis._rsa_tests import PermutationTest, permutation_test, rsa_tests
 from cotrain.analysis._rsatoolbox import from_rsatoolbox, to_rsatoolbox
 from cotrain.analysis._save_figure import check_picture_path, save_figure
+from cotrain.analysis._score_tables import aggregate_scores, score_table
 from cotrain.analysis._second_order_figure import second_order_figure
 from cotrain.analysis._severity_curves import draw_severity_curves
 from cotrain.analysis._severity_heat_map import draw_heat_maps
@@ -83,14 +99,17 @@ __all__ = [
     "Ceiling",
     "CenterSubspace",
     "Copies",
+    "EncodingRsa",
     "Folds",
     "GaussianGeometry",
     "GaussianProjection",
     "Gram",
     "Inspection",
     "JointGeometry",
+    "LayerSelection",
     "Look",
     "ManifoldGeometry",
+    "ManifoldRuns",
     "ManifoldSpectrum",
     "MseParts",
     "Ols",
@@ -98,9 +117,11 @@ __all__ = [
     "PermutationTest",
     "Pls",
     "PointsSweep",
+    "PrincipalComponents",
     "Rdm",
     "RecordingNoise",
     "Regression",
+    "RegressionScores",
     "Ridge",
     "RidgeFit",
     "Robustness",
@@ -114,12 +135,14 @@ __all__ = [
     "VarianceCeiling",
     "affine_geometry",
     "affine_manifolds",
+    "aggregate_scores",
     "ball_capacity",
     "brain_score_splits",
     "capacity_by_points",
     "ceiling_bars_figure",
     "center_subspace",
     "check_picture_path",
+    "chosen_layers",
     "clip_dimension",
     "compare_rdms",
     "condition_summary",
@@ -131,6 +154,7 @@ __all__ = [
     "draw_heat_maps",
     "draw_rdm",
     "draw_severity_curves",
+    "encoding_rsa",
     "explainable_variance",
     "explained_variance",
     "extract",
@@ -146,10 +170,15 @@ __all__ = [
     "joint_geometry",
     "k_fold",
     "label_summary",
+    "layer_depths",
     "linear_svm_score",
     "looks",
     "manifold_geometry",
+    "manifold_layers_figure",
+    "manifold_runs",
     "manifold_spectrum",
+    "manifold_summary",
+    "manifold_training_figure",
     "manifolds_of_sessions",
     "mds_figure",
     "mean_squared_error",
@@ -170,6 +199,14 @@ __all__ = [
     "rdm_figure",
     "read_tuning",
     "regress",
+    "regression_depth_figure",
+    "regression_map_figure",
+    "regression_neurons_figure",
+    "regression_pairs",
+    "regression_scatter_figure",
+    "regression_scores",
+    "regression_summary",
+    "regression_training_figure",
     "ridge",
     "robustness",
     "robustness_differences",
@@ -181,8 +218,10 @@ __all__ = [
     "save_figure",
     "scale_radius",
     "scaled_to_plane",
+    "score_table",
     "second_order_figure",
     "second_order_rdm",
+    "select_layers",
     "similarity_curves_figure",
     "simulated_capacity",
     "sit_score",

@@ -95,7 +95,7 @@ def extract(
     if batch < 1:
         raise ModelError(f"A batch holds one image or more, found batch={batch}.")
     reduction = as_reduction(reduce)
-    looked_at = _network(model, task, device)
+    looked_at = network_of(model, task, device)
     shown = ShownImages(
         images, device=looked_at.device, dtype=looked_at.dtype, keep_bytes=looked_at.normalises, prepare=prepare
     )
@@ -128,7 +128,7 @@ def extract(
 
 
 @dataclass(frozen=True)
-class _Network:
+class LookedAt:
     """What is looked at.
 
     Args:
@@ -146,7 +146,12 @@ class _Network:
     dtype: torch.dtype
 
 
-def _network(model: nn.Module, task: str, device: str | torch.device | None) -> _Network:
+def network_of(model: nn.Module, task: str, device: str | torch.device | None) -> LookedAt:
+    """What of a model is passed through, for images of a task, and where; None: where the model is.
+
+    Raises:
+        ModelError: A co-trained model has no such task, or several and none is named; or another model has none.
+    """
     # what torch.compile wraps around a module knows nothing of hooks in it
     model = getattr(model, "_orig_mod", model)
     first = next(
@@ -158,7 +163,7 @@ def _network(model: nn.Module, task: str, device: str | torch.device | None) -> 
     if not isinstance(model, MultiTaskModel):
         if task:
             raise ModelError(f"Only co-trained models have tasks, found task={task!r} for a {type(model).__name__}.")
-        return _Network(model, model, model, False, place, first.dtype)
+        return LookedAt(model, model, model, False, place, first.dtype)
     tasks = list(model.taps)
     if not task and len(tasks) > 1:
         raise ModelError(f"The model has the tasks {', '.join(tasks)}: say as which one's its images are normalised.")
@@ -166,14 +171,14 @@ def _network(model: nn.Module, task: str, device: str | torch.device | None) -> 
     if name not in tasks:
         raise ModelError(f"The model has no task {name!r}.{did_you_mean(name, tasks)}")
     shared = model
-    return _Network(
+    return LookedAt(
         shared, shared.backbone, lambda images: shared.pass_backbone(images, name), True, place, first.dtype
     )
 
 
 def _fill(
     store: FeatureStore,
-    network: _Network,
+    network: LookedAt,
     shown: ShownImages,
     wanted: Mapping[str, Place],
     plan: Plan,

@@ -41,8 +41,11 @@ class HeldOutSums:
             torch.zeros(shape, dtype=torch.float64, device=truth.device) for _ in range(3)
         )
 
-    def add(self, number: int, truth: Tensor, error: Tensor) -> None:
-        """Errors (stimuli, targets) of one alpha: target - prediction."""
+    def add(self, number: int | slice, truth: Tensor, error: Tensor) -> None:
+        """Errors of one alpha (stimuli, targets), or of several (stimuli, alphas, targets): target - prediction.
+
+        `truth` is as the errors, or has 1 in the place of alphas.
+        """
         if self.metric == "pearson":
             predicted = truth - self.middle - error
             self.square[number] += predicted.square().sum(0)

@@ -57,6 +57,9 @@ def known_groups(y: Tensor, what: str) -> Iterator[tuple[Tensor, Tensor]]:
     columns = (~out).nonzero().flatten()
     if not len(columns):
         return
+    if bool(known.all()):
+        yield torch.arange(len(y), device=y.device), columns
+        return
     patterns, member = torch.unique(known[:, columns], dim=1, return_inverse=True)
     if patterns.shape[1] > 1:
         log.info("%s: targets are known for %d different sets of stimuli; each is fitted.", what, patterns.shape[1])

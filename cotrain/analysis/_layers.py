@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+import numpy as np
 from torch import nn
 
 from cotrain.analysis._places import Place, Trial
@@ -36,6 +37,18 @@ def chosen_layers(network: nn.Module, trial: Trial, layers: Layers) -> dict[str,
         for name, place in _found(network, trial, layer).items():
             found.setdefault(name, place)
     return dict(sorted(found.items(), key=lambda item: order[item[1].name]))
+
+
+def depths_of(network: nn.Module, trial: Trial) -> dict[str, float]:
+    """{name of a place: share of all blocks that is done when it is}; see `layer_depths`."""
+    blocks = set(block_paths(network))
+    ends: dict[str, int] = {}
+    for number, place in enumerate(trial.places):
+        if place.path in blocks and place.call == 1:
+            ends.setdefault(place.path, number)
+    done = list(ends.values()) or [len(trial.places) - 1]
+    depths = np.interp(np.arange(len(trial.places)), [-1, *done], np.arange(len(done) + 1) / len(done))
+    return {place.name: depth for place, depth in zip(trial.places, depths.tolist(), strict=True)}
 
 
 def _found(network: nn.Module, trial: Trial, layer: str | float) -> dict[str, Place]:

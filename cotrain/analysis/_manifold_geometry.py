@@ -76,6 +76,7 @@ def manifold_geometry(
     restarts: int = 10,
     control_variates: bool | None = None,
     solver: str = "scipy",
+    warn: bool = True,
 ) -> ManifoldGeometry:
     """Mean-field capacity, radius and dimension of each manifold (a class's cloud of representations).
 
@@ -107,6 +108,7 @@ def manifold_geometry(
         control_variates: Reduce the noise of capacity by what is known of the directions; None: where they are drawn,
             60 or more, in the default variant.
         solver: "scipy", "numba" or "torch" (see `cotrain.cones`).
+        warn: Whether what makes numbers doubtful is logged; the result says it, too.
 
     Returns:
         Arrays with one value a manifold; tensors where manifolds were tensors. Where capacity cannot be told it is NaN,
@@ -146,7 +148,10 @@ def manifold_geometry(
             drawn = given_directions(frame, directions[number], number)
         usual = directions is None and len(drawn) >= FEWEST and variant == "default"
         found.append(_measured(frame, drawn, kappa, usual if control_variates is None else control_variates, solver))
-    return _assembled(held, frames, found, removed, middle, chosen, kappa)
+    geometry = _assembled(held, frames, found, removed, middle, chosen, kappa)
+    if warn:
+        warn_of(geometry)
+    return as_given(geometry, held.tensors)
 
 
 def _measured(frame: Frame, drawn: Floats, kappa: float, controlled: bool, solver: str) -> dict[str, Estimate]:
@@ -215,7 +220,7 @@ def _assembled(
     centers = np.stack([cloud.mean(1) for cloud in held.clouds], 1) - middle[:, None]
     lengths = np.linalg.norm(centers, axis=0)
     kept = np.array([frame.center_norm if isinstance(frame, Frame) else math.nan for frame in frames])
-    geometry = ManifoldGeometry(
+    return ManifoldGeometry(
         capacity=capacity,
         capacity_error=np.array([one.error for one in inverses]),
         radius=np.where(alone, math.nan, radius[0]),
@@ -237,5 +242,3 @@ def _assembled(
         kappa=kappa,
         reasons=tuple(reasons),
     )
-    warn_of(geometry)
-    return as_given(geometry, held.tensors)

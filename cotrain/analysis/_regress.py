@@ -47,6 +47,11 @@ class Regression:
     _targets: Tensor = field(repr=False, compare=False)
     _given: Array = field(repr=False, compare=False)
 
+    @property
+    def fold_predictions(self) -> tuple[Any, ...]:
+        """(held-out stimuli, targets) of each fold, in the order of `folds.pairs`; NaN for targets without a fit."""
+        return tuple(like(guesses, self._given) for guesses in self._by_fold)
+
     def scores(self, metric: Metric = "r2") -> Any:
         """float64 (targets,), of the predictions of all held-out stimuli together.
 

@@ -119,15 +119,13 @@ def as_method(method: Method | object) -> Method:
     Raises:
         DataError: It can neither be fitted nor predict.
     """
-    if isinstance(method, (Ridge, Pls, Ols, Estimator)):
+    if not isinstance(method, type) and hasattr(method, "fit_predict") and hasattr(method, "each_alone"):
         return method
     if isinstance(method, type) or not (hasattr(method, "fit") and hasattr(method, "predict")):
         raise DataError(
             f"regress: {method!r} is no way to predict. Give Ridge(), Pls(), Ols() or an estimator of scikit-learn "
             "(an object, not its class)."
         )
-    if hasattr(method, "fit_predict") and hasattr(method, "each_alone"):
-        return method
     return Estimator(method)
 
 

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from cotrain.analysis._dense_algebra import eigenvectors, product
+
 
 class Form(Protocol):
     """What both forms answer. `projected` are targets (rank, targets), and `shrunk` those divided by
@@ -28,9 +30,10 @@ class Form(Protocol):
         """(n, alphas): what errors of the fit are divided by to be those of a fit without the stimulus."""
 
     def left_out(self, targets: Tensor, shrunk: Tensor, freedom: Tensor) -> Tensor:
-        """target - prediction (n, targets) of each stimulus by the ridge of all others.
+        """target - prediction (n, ..., targets) of each stimulus by the ridge of all others.
 
-        `freedom` is (n, targets), or (n, 1) for one alpha.
+        `shrunk` is (rank, ..., targets), for several alphas (rank, alphas, targets); `targets` and `freedom` fit the
+        result, or have 1 where they are the same for all.
         """
 
     def predictor(self, features: Tensor) -> Tensor:
@@ -54,21 +57,21 @@ class KernelForm:
     vectors: Tensor
 
     def projected(self, targets: Tensor) -> Tensor:
-        return self.vectors.T @ targets
+        return product(self.vectors.T, targets)
 
     def freedom(self, alphas: Tensor) -> Tensor:
-        return self.vectors.square() @ (1 / (self.eigenvalues[:, None] + alphas))
+        return product(self.vectors.square(), 1 / (self.eigenvalues[:, None] + alphas))
 
     def left_out(self, targets: Tensor, shrunk: Tensor, freedom: Tensor) -> Tensor:
         # with G = XX' + alpha I on the centred vectors, (G^-1 y)_i / (G^-1)_ii (Rifkin & Lippert 2007, Notes on
         # regularized least squares, eq. 17); as the mean is refitted too, G^-1 has no constant direction
-        return (self.vectors @ shrunk) / freedom
+        return _product(self.vectors, shrunk).div_(freedom)
 
     def predictor(self, features: Tensor) -> Tensor:
-        return (features @ self.features.T) @ self.vectors
+        return product(product(features, self.features.T), self.vectors)
 
     def coefficients(self, shrunk: Tensor) -> Tensor:
-        return self.features.T @ (self.vectors @ shrunk)
+        return product(self.features.T, product(self.vectors, shrunk))
 
 
 @dataclass(frozen=True)
@@ -80,20 +83,21 @@ class CovarianceForm:
     scores: Tensor
 
     def projected(self, targets: Tensor) -> Tensor:
-        return self.scores.T @ targets
+        return product(self.scores.T, targets)
 
     def freedom(self, alphas: Tensor) -> Tensor:
         # 1 - leverage, where the mean, refitted too, has a leverage of 1 / n
-        return 1 - 1 / len(self.scores) - self.scores.square() @ (1 / (self.eigenvalues[:, None] + alphas))
+        return 1 - 1 / len(self.scores) - product(self.scores.square(), 1 / (self.eigenvalues[:, None] + alphas))
 
     def left_out(self, targets: Tensor, shrunk: Tensor, freedom: Tensor) -> Tensor:
-        return (targets - self.scores @ shrunk) / freedom
+        found = _product(self.scores, shrunk)
+        return torch.sub(targets, found, out=found).div_(freedom)
 
     def predictor(self, features: Tensor) -> Tensor:
-        return features @ self.vectors
+        return product(features, self.vectors)
 
     def coefficients(self, shrunk: Tensor) -> Tensor:
-        return self.vectors @ shrunk
+        return product(self.vectors, shrunk)
 
 
 def kernel_form(features: Tensor) -> KernelForm:
@@ -103,15 +107,15 @@ def kernel_form(features: Tensor) -> KernelForm:
     that turns the constant vector into the first axis keeps it apart exactly.
     """
     stimuli = len(features)
-    kernel = features @ features.T
+    kernel = product(features, features.T)
     mirror = torch.full((stimuli,), stimuli**-0.5, dtype=features.dtype, device=features.device)
     mirror[0] -= 1
     mirror /= mirror.norm().clamp_min(torch.finfo(features.dtype).tiny)
     turned = kernel @ mirror
-    product = 2 * (turned - (mirror @ turned) * mirror)
-    kernel -= torch.outer(mirror, product)
-    kernel -= torch.outer(product, mirror)
-    values, inner = torch.linalg.eigh(kernel[1:, 1:])
+    change = 2 * (turned - (mirror @ turned) * mirror)
+    kernel -= torch.outer(mirror, change)
+    kernel -= torch.outer(change, mirror)
+    values, inner = eigenvectors(kernel[1:, 1:])
     vectors = torch.outer(mirror, -2 * (mirror[1:] @ inner))
     vectors[1:] += inner
     return KernelForm(features, values.clamp_min(0), vectors)
@@ -119,5 +123,10 @@ def kernel_form(features: Tensor) -> KernelForm:
 
 def covariance_form(features: Tensor) -> CovarianceForm:
     """Decompose X'X."""
-    values, vectors = torch.linalg.eigh(features.T @ features)
-    return CovarianceForm(values.clamp_min(0), vectors, features @ vectors)
+    values, vectors = eigenvectors(product(features.T, features))
+    return CovarianceForm(values.clamp_min(0), vectors, product(features, vectors))
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """(n, rank) with (rank, ...)."""
+    return product(left, right.flatten(1)).unflatten(1, right.shape[1:])

@@ -15,6 +15,7 @@ from cotrain.analysis._ridge_forms import Form, KernelForm, decompose
 log = logging.getLogger(__name__)
 
 NUMBERS = 2**26  # that one step over targets holds at once
+TOGETHER = 2**22  # predictions (stimuli x targets x alphas) of one product
 ROUNDING = 10  # times the rounding of the largest eigenvalue: an alpha below is lost in it
 
 
@@ -84,11 +85,9 @@ class Solution:
     middle: Tensor
 
     @classmethod
-    def of(cls, training: Training, y: Tensor, alphas: Tensor) -> Solution:
-        """With an alpha for each target."""
-        centred, middle = training.targets(y)
+    def of(cls, training: Training, shrunk: Tensor, middle: Tensor) -> Solution:
+        """Of targets as `Form` has them, each shrunk by its own alpha, and their means."""
         form = training.form
-        shrunk = form.projected(centred) / (form.eigenvalues[:, None] + alphas.to(training.dtype))
         if isinstance(form, KernelForm):  # kept small: coefficients of many features are made when asked for
             return cls(form.vectors @ shrunk, None, training.mean, training.scale, middle)
         return cls(None, form.coefficients(shrunk), training.mean, training.scale, middle)
@@ -139,20 +138,26 @@ class Group:
     def leave_one_out(self) -> Tensor:
         """Choose alphas; (n, targets), each prediction by the fit to all other stimuli."""
         training = self._training(slice(None))
-        form, found = training.form, torch.empty(self.y.shape, dtype=training.dtype, device=self.x.device)
-        grid = self.grid.to(training.dtype)
-        freedom = form.freedom(grid)
+        form, grid = training.form, self.grid.to(training.dtype)
+        targets, middle = training.targets(self.y)
+        projected, freedom = form.projected(targets), form.freedom(grid)
+        found, solved = torch.empty_like(targets), torch.empty_like(projected)
         for block in self._blocks():
-            targets, middle = training.targets(self.y[:, block])
-            projected = form.projected(targets)
-            sums = HeldOutSums(self.metric, len(self.grid), targets)
-            for number, alpha in enumerate(grid):
-                shrunk = projected / (form.eigenvalues[:, None] + alpha)
-                sums.add(number, targets, form.left_out(targets, shrunk, freedom[:, number, None]))
-            best = self._choose(block, sums)
-            shrunk = projected / (form.eigenvalues[:, None] + grid[best])
-            found[:, block] = targets + middle - form.left_out(targets, shrunk, freedom[:, best])
-        self._solution = Solution.of(training, self.y, self.alphas)
+            wanted, truth = projected[:, block], targets[:, block]
+            sums = HeldOutSums(self.metric, len(grid), truth)
+            best = torch.full(self.alphas[block].shape, -torch.inf, dtype=torch.float64, device=truth.device)
+            kept = torch.empty_like(truth)  # errors with the best alpha up to now
+            for some in _at_once(len(grid), truth.numel()):
+                shrunk = wanted[:, None] / (form.eigenvalues[:, None, None] + grid[some, None])
+                errors = form.left_out(truth[:, None], shrunk, freedom[:, some, None])
+                sums.add(some, truth[:, None], errors)
+                score, place = sums.scores()[some].nan_to_num(nan=-torch.inf).max(0)
+                chosen = errors.gather(1, place.expand(len(truth), 1, -1))[:, 0]
+                kept = chosen if some.start == 0 else torch.where(score > best, chosen, kept)
+                best = torch.maximum(score, best)
+            solved[:, block] = wanted / (form.eigenvalues[:, None] + grid[self._choose(block, sums)])
+            found[:, block] = truth + middle[block] - kept
+        self._solution = Solution.of(training, solved, middle)
         return found
 
     def by_folds(self, folds: Folds) -> Tensor:
@@ -184,5 +189,14 @@ class Group:
     def solution(self) -> Solution:
         """The fit to all stimuli; after alphas were chosen."""
         if self._solution is None:
-            self._solution = Solution.of(self._training(slice(None)), self.y, self.alphas)
+            training = self._training(slice(None))
+            targets, middle = training.targets(self.y)
+            values = training.form.eigenvalues[:, None] + self.alphas.to(training.dtype)
+            self._solution = Solution.of(training, training.form.projected(targets) / values, middle)
         return self._solution
+
+
+def _at_once(alphas: int, numbers: int) -> list[slice]:
+    """Alphas whose predictions are one product: a wide one is faster, up to where it leaves the processor's cache."""
+    step = max(1, TOGETHER // max(1, numbers))
+    return [slice(start, start + step) for start in range(0, alphas, step)]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CLEAN = "clean"  # the condition without a corruption, at severity 0
 CORRUPTED = "corrupted"  # the mean over the battery
+UNDER = " under corruption"
 COLUMNS = ("run_key", "label", "seed", "task", "session", "corruption", "severity", "metric", "value")
 
 
@@ -73,7 +74,7 @@ def robustness(
         raise CotrainError(f"A table of scores under corruption has the columns {', '.join(COLUMNS)}; no {missing}.")
     if not len(frame):
         raise CotrainError("The table of scores under corruption has no row: evaluate some runs first.")
-    task = _one("task", task, list(dict.fromkeys(frame.task)))
+    task = only_one("task", task, list(dict.fromkeys(frame.task)), UNDER)
     found = frame[frame.task == task]
     sessions = list(dict.fromkeys(found.session))
     if session not in sessions:
@@ -81,7 +82,7 @@ def robustness(
     found = found[found.session == session]
     metrics = list(dict.fromkeys(found.metric))
     primary = [name for name in PRIMARY_METRIC.values() if name in metrics]
-    metric = _one("metric", metric or (primary[0] if len(primary) == 1 else None), metrics)
+    metric = only_one("metric", metric or (primary[0] if len(primary) == 1 else None), metrics, UNDER)
     found = found[found.metric == metric]
     named = found.label.where(found.label != "", found.run_key.str[:8])
     found = found.assign(label=named, value=found.value.astype(float))
@@ -172,13 +173,18 @@ def by_label(rows: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     return rows.sort_values("label", key=lambda column: column.map(place), kind="stable")
 
 
-def _one(what: str, wanted: str | None, known: list[str]) -> str:
+def only_one(what: str, wanted: str | None, known: list[str], where: str = "") -> str:
+    """What is wanted of what is known, or else the only one.
+
+    Raises:
+        CotrainError: It is not known, or nothing is wanted and several are known.
+    """
     if wanted is None:
         if len(known) > 1:
             raise CotrainError(f"There are several {what}s: {', '.join(sorted(known))}. Say which {what} is meant.")
         return known[0]
     if wanted not in known:
-        raise CotrainError(f"There is no {what} {wanted!r} under corruption.{did_you_mean(wanted, known)}")
+        raise CotrainError(f"There is no {what} {wanted!r}{where}.{did_you_mean(wanted, known)}")
     return wanted
 
 

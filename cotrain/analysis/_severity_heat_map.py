@@ -54,8 +54,8 @@ def draw_heat_maps(figure: Figure | SubFigure, held: Robustness) -> list[Axes]:
     for axes in grid.flat[len(held.labels) :]:
         axes.set_visible(False)
     for place, (label, axes) in enumerate(zip(held.labels, grid.flat, strict=False)):
-        _draw_map(axes, cells[label], low, high)
-        means = [f"{word} {_text(summary.get((label, word), math.nan))}" for word in (CLEAN, CORRUPTED)]
+        draw_cells(axes, cells[label], low, high)
+        means = [f"{word} {two_digits(summary.get((label, word), math.nan))}" for word in (CLEAN, CORRUPTED)]
         axes.set_title(f"{broken(label, TITLE_LETTERS)}\n{', '.join(means)}", fontsize=SMALL)
         axes.set_xticks(range(len(held.severities)), held.severities, fontsize=SMALL)
         first = place % columns == 0
@@ -74,12 +74,13 @@ def draw_heat_maps(figure: Figure | SubFigure, held: Robustness) -> list[Axes]:
     return list(grid.flat[: len(held.labels)])
 
 
-def _draw_map(axes: Axes, values: NDArray[np.float64], low: float, high: float) -> None:
+def draw_cells(axes: Axes, values: NDArray[np.float64], low: float, high: float) -> None:
+    """A map of values on a scale of colour, each written into its cell; hatched where there is none."""
     image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(values):
         if math.isfinite(value):
             colour = ink(image.to_rgba(np.array([value]))[0])
-            axes.text(column, row, _text(value), ha="center", va="center", size=CELL_LETTERS, color=colour)
+            axes.text(column, row, two_digits(value), ha="center", va="center", size=CELL_LETTERS, color=colour)
         else:
             axes.add_patch(_missing(column, row))
 
@@ -104,7 +105,7 @@ def _tint(axes: Axes, held: Robustness) -> None:
         text.set_bbox({"facecolor": BANDS[category], "edgecolor": "none", "pad": 1.2})
 
 
-def _text(value: float) -> str:
+def two_digits(value: float) -> str:
     """Two digits: .71, -.05, 1.20, 23.1."""
     if not math.isfinite(value):
         return "–"

@@ -23,6 +23,8 @@ ROBUSTNESS = ("corruptions", "corrupted_folders")
 SUITES = (
     *ROBUSTNESS,
     "linear_svm_scores",
+    "manifolds",
+    "neural_regression",
     "neuron_scores",
     "noise_accuracy",
     "noise_mixture",
@@ -40,6 +42,8 @@ def add_commands(commands: Commands) -> None:
         "a2493a00 co-trained --suite corrupted_folders --config tiny_imagenet_c.yaml",
         "--suite neuron_scores",
         "--suite rsa --recipe digits_v1 --config rsa.yaml",
+        "--suite neural_regression --recipe hvm_v4",
+        "--suite manifolds --recipe cifar_manifolds --config manifolds.yaml",
     )
     added.add_argument(
         "runs", nargs="*", metavar="RUN", help="key (or its beginning), or label (its runs of all seeds); default: all"

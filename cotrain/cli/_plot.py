@@ -1,4 +1,4 @@
-"""Commands that draw: `plot corruptions`, `plot contact-sheet`, and `plot rdm` of a file of its own."""
+"""Commands that draw: `plot corruptions`, `plot contact-sheet`; `plot rdm` and `plot regression` of own files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from cotrain.cli._commands import Commands, positive
 from cotrain.cli._connected import database
+from cotrain.cli._plot_manifolds import add_manifolds
 from cotrain.cli._plot_rdm import add_rdm
+from cotrain.cli._plot_regression import add_regression
 from cotrain.cli._text import as_columns
 from cotrain.errors import CotrainError
 from cotrain.settings import data_folder
@@ -30,9 +32,10 @@ DEFAULT_IMAGE = "flower.jpg"  # of scikit-learn's sample pictures
 def add_commands(commands: Commands) -> None:
     group = commands.group(
         "plot",
-        "draw what was evaluated, RDMs of layers, and what corruptions look like",
+        "draw what was evaluated, RDMs and manifolds of layers, neurons predicted from them, and what corruptions do",
         "corruptions --recipe digits_v1 --baseline 'objects only' --out robustness.pdf",
         "rdm a2493a00 --layer layer3 --target it_rdm --out rdm.pdf",
+        "regression --recipe hvm_v4 --untrained --out depth.pdf",
         "contact-sheet --out corruptions.png",
     )
 
@@ -76,7 +79,9 @@ def add_commands(commands: Commands) -> None:
     added.add_argument("--frost-folder", type=Path, metavar="FOLDER", help=frost)
     _add_out(added)
 
+    add_manifolds(group)
     add_rdm(group)
+    add_regression(group)
 
 
 def _add_out(added: argparse.ArgumentParser) -> None:

@@ -37,7 +37,7 @@ from cotrain.data._public_sets import fetch, public_sets
 from cotrain.data._rdm_arrays import RdmArrayConfig
 from cotrain.data._rdm_of_responses import RdmOfResponsesConfig, rdm_of_responses
 from cotrain.data._recorded import RecordedConfig, recorded
-from cotrain.data._session_images import session_images
+from cotrain.data._session_images import joined_images, session_images
 from cotrain.data._simulated_v1 import SimulatedV1Config, simulated_v1
 from cotrain.data._simulated_v1_responses import SimulatedV1ResponsesConfig, simulated_v1_responses
 from cotrain.data._source import Data, Source, assemble, join, walk
@@ -102,6 +102,7 @@ __all__ = [
     "image_tensor",
     "jitter",
     "join",
+    "joined_images",
     "multi_task",
     "neural_targets",
     "picture",

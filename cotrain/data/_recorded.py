@@ -13,7 +13,7 @@ from cotrain.config import AddedLater, Config, NotIdentity
 from cotrain.data._duplicates import duplicate_groups
 from cotrain.data._image_files import Preparation
 from cotrain.data._neural_targets import neural_targets
-from cotrain.data._session_images import joined, session_images
+from cotrain.data._session_images import joined_images, session_images
 from cotrain.data._source import Data, Source, assemble
 from cotrain.data._splits import SplitConfig, split_groups
 from cotrain.data.recordings import Format, read_recording
@@ -73,7 +73,7 @@ def recorded(config: RecordedConfig, *, seed: int) -> Data:
                 f"{config.path}: the sessions {ungiven} have no given split, others have. Use given_split=False."
             )
         given = [s.split[row] for name, s in recording.sessions.items() if s.split for row in kept[name]]
-    groups = duplicate_groups(joined(list(images.values())), near=config.split.near_duplicates)
+    groups = duplicate_groups(joined_images(list(images.values())), near=config.split.near_duplicates)
     # a session is a stratum, so that each has its share of every split
     index = split_groups(groups, config.split, seed=seed, strata=owner, given=given)
     splits: dict[str, dict[str, dict[str, Source]]] = {split: {config.task: {}} for split in index}

@@ -64,8 +64,8 @@ def session_images(
     return {name: images[name] for name in every}, kept
 
 
-def joined(images: list[Images]) -> Images:
-    """All sessions' images one after the other.
+def joined_images(images: list[Images]) -> Images:
+    """Images of several sources or sessions, one after the other; rows of one stack stay where they are.
 
     Raises:
         DataError: Their shapes differ.
@@ -76,7 +76,9 @@ def joined(images: list[Images]) -> Images:
         return ImageRows(first.stack, torch.cat([held.rows for held in mapped]), first.known)
     shapes = {tuple(held.shape[1:]) for held in images}
     if len(shapes) > 1:
-        raise DataError(f"The sessions' images differ in shape: {sorted(shapes)}. Give a size that all are scaled to.")
+        raise DataError(
+            f"Images of several sources differ in shape: {sorted(shapes)}. Give a size that all are scaled to."
+        )
     return torch.cat([held[:] for held in images])
 
 

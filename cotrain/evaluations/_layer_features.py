@@ -11,7 +11,7 @@ from annotated_types import MinLen
 from pydantic import AfterValidator
 from torch import Tensor
 
-from cotrain.analysis import extract
+from cotrain.analysis import SparseProjection, extract
 from cotrain.data import Images
 from cotrain.errors import ConfigError, did_you_mean
 from cotrain.evaluations._robustness import each_once
@@ -30,7 +30,7 @@ def layer_features(
     layers: Sequence[str],
     *,
     shown_as: str,
-    reduce: Reduce,
+    reduce: Reduce | SparseProjection,
     seed: int,
     batch: int,
 ) -> Iterator[Iterator[tuple[str, Tensor]]]:

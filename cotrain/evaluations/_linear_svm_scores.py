@@ -9,16 +9,15 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 import torch
 from annotated_types import Ge
-from numpy.typing import NDArray
-from torch import Tensor
 
 from cotrain.analysis import linear_svm_score
 from cotrain.config import Config, NotIdentity
-from cotrain.data import Data, Images
+from cotrain.data import Data
 from cotrain.errors import DataError
-from cotrain.evaluations._layer_features import Layers, Reduce, layer_features, task_shown
+from cotrain.evaluations._labelled_images import LabelledImages, labelled_images
+from cotrain.evaluations._layer_features import Layers, Reduce, layer_features
 from cotrain.evaluations._recording_noise import RecordingNoiseConfig, recording_noise
-from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli, require_own_names
+from cotrain.evaluations._stimulus_file import StimulusFileConfig
 from cotrain.models import MultiTaskModel
 
 
@@ -75,16 +74,6 @@ class LayerSvm:
     unfinished: float
 
 
-@dataclass(frozen=True)
-class _Labelled:
-    name: str
-    session: str
-    images: Images
-    shown_as: str
-    labels: NDArray[np.generic]
-    responses: Tensor | None = None
-
-
 def linear_svm_scores(
     model: MultiTaskModel,
     data: Data,
@@ -116,7 +105,7 @@ def linear_svm_scores(
             for place, (layer, values) in enumerate(features):
                 score = linear_svm_score(
                     values, held.labels, variant=config.variant, splits=config.splits, subsets=config.subsets,
-                    subset_features=config.subset_features, responses=held.responses,
+                    subset_features=config.subset_features, responses=None if config.noise is None else held.responses,
                     noise=recording_noise(config.noise), seed=config.seed,
                 )  # fmt: skip
                 found.append(
@@ -128,32 +117,18 @@ def linear_svm_scores(
     return found
 
 
-def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig) -> Iterator[_Labelled]:
-    require_own_names(config.files, data, "sets of images")
+def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig) -> Iterator[LabelledImages]:
     if config.noise is not None and not config.files:
         raise DataError("noise: it is matched to the responses of files, and no file is given. Leave it out.")
-    for task, sessions in data.splits[config.split].items():
-        if data.info.tasks[task].kind != "classification" or (config.tasks and task not in config.tasks):
-            continue
-        for session, source in sessions.items() if config.noise is None else ():
-            chosen = source.subset(torch.from_numpy(_first_of_each(source.targets.cpu().numpy(), config.of_class)))
-            labels = chosen.targets.cpu().numpy()
-            yield _Labelled(task, session, chosen.images, task_shown(model, task, config.shown_as), labels)
     for file in config.files:
-        if not file.labels or (config.noise is not None and not file.responses):
-            more = " and, for noise, `responses`" if config.noise is not None else ""
-            raise DataError(f"The file {file.name!r}: linear SVM scores need its array `labels`{more}.")
-        shown = task_shown(model, "", config.shown_as)
-        read = read_stimuli(file, data.info.tasks[shown].image_shape)
-        assert read.labels is not None
-        rows = _first_of_each(read.labels, config.of_class)
-        responses = None if config.noise is None or read.responses is None else read.responses.nanmean(1)[rows]
-        yield _Labelled(file.name, "", read.images[rows], shown, read.labels[rows], responses)
-
-
-def _first_of_each(labels: NDArray[np.generic], count: int | None) -> NDArray[np.int64]:
-    """Rows of the first so many of each label, in order."""
-    if count is None:
-        return np.arange(len(labels))
-    rows = [np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]
-    return np.sort(np.concatenate(rows))
+        if config.noise is not None and not (file.labels and file.responses):
+            raise DataError(
+                f"The file {file.name!r}: linear SVM scores need its array `labels` and, for noise, `responses`."
+            )
+    found = labelled_images(
+        model, data, tasks=config.tasks, split=config.split, files=config.files, shown_as=config.shown_as,
+        of_class=config.of_class, what="linear SVM scores",
+    )  # fmt: skip
+    for held in found:
+        if config.noise is None or held.responses is not None:  # noise is matched to responses, which tasks lack
+            yield held

@@ -12,7 +12,7 @@ from annotated_types import MinLen
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cotrain.config import Config
+from cotrain.config import AddedLater, Config
 from cotrain.data import Data, image_tensor, prepared, read_arrays
 from cotrain.errors import DataError
 
@@ -34,6 +34,8 @@ class StimulusFileConfig(Config):
     responses: str = ""  # (images, neurons), or (images, repeats, neurons) with NaN where a repeat is missing
     labels: str = ""  # of the images' objects: whole numbers or text
     label_names: str = ""  # text: the names of the labels 0, 1, ...; "": labels are names themselves
+    areas: Annotated[str, AddedLater(neutral="")] = ""  # of the responses: (neurons,), text
+    subjects: Annotated[str, AddedLater(neutral="")] = ""  # whose neurons these are: (neurons,), text or whole numbers
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,15 @@ class Stimuli:
         rdms: float64 (subjects, images, images).
         responses: float64 (images, repeats, neurons).
         labels: (images,), text.
+        areas, subjects: (neurons,), text.
     """
 
     images: Tensor
     rdms: Tensor | None
     responses: Tensor | None
     labels: NDArray[np.str_] | None
+    areas: NDArray[np.str_] | None = None
+    subjects: NDArray[np.str_] | None = None
 
 
 def require_own_names(files: Sequence[StimulusFileConfig], data: Data, what: str) -> None:
@@ -79,18 +84,31 @@ def read_stimuli(config: StimulusFileConfig, image_shape: tuple[int, int, int]) 
     Raises:
         DataError: The file or an array is missing or damaged, or is not one of these images; says which.
     """
-    names = [name for name in (config.images, config.rdm, config.responses, config.labels, config.label_names) if name]
-    held = read_arrays(config.path, names)
+    of_images = (config.images, config.rdm, config.responses, config.labels, config.label_names)
+    held = read_arrays(config.path, [name for name in (*of_images, config.areas, config.subjects) if name])
     images = image_tensor(held[config.images], f"{config.path}, {config.images!r}")
     channels, height, width = image_shape
+    responses = None
+    if config.responses:
+        responses = _responses(held[config.responses], len(images), f"{config.path}, {config.responses!r}")
+    neurons = 0 if responses is None else responses.shape[2]
     return Stimuli(
         prepared(images, channels, (height, width)),
         _rdms(held[config.rdm], len(images), f"{config.path}, {config.rdm!r}") if config.rdm else None,
-        _responses(held[config.responses], len(images), f"{config.path}, {config.responses!r}")
-        if config.responses
-        else None,
+        responses,
         _labels(held, config, len(images)) if config.labels else None,
+        _of_neurons(held[config.areas], neurons, f"{config.path}, {config.areas!r}") if config.areas else None,
+        _of_neurons(held[config.subjects], neurons, f"{config.path}, {config.subjects!r}") if config.subjects else None,
     )
+
+
+def _of_neurons(array: NDArray[Any], neurons: int, where: str) -> NDArray[np.str_]:
+    if array.shape != (neurons,) or array.dtype.kind not in "iuUS":
+        raise DataError(
+            f"{where}: expected text or a whole number for each of {neurons} neurons, found {array.dtype} "
+            f"{array.shape}."
+        )
+    return array.astype(np.str_)
 
 
 def _numbers(array: NDArray[Any], where: str) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,11 +13,9 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from cotrain.analysis import (
-    GaussianProjection,
     JointGeometry,
     ManifoldGeometry,
     ManifoldSpectrum,
-    SparseProjection,
     joint_geometry,
     layer_depths,
     manifold_geometry,
@@ -30,7 +27,16 @@ from cotrain.data import Data
 from cotrain.errors import DataError
 from cotrain.evaluations._epochs import Epochs
 from cotrain.evaluations._labelled_images import LabelledImages, labelled_images
-from cotrain.evaluations._layer_features import Layers, Reduce, layer_features
+from cotrain.evaluations._layer_features import Layers, Reduce, layer_features, reduction
+from cotrain.evaluations._manifold_means import (
+    LONGEST_REASON,
+    NAN,
+    first_reason,
+    mean_columns,
+    mean_of_known,
+    warn_of_missing,
+    warn_of_noise,
+)
 from cotrain.evaluations._robustness import each_once
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 from cotrain.models import MultiTaskModel
@@ -38,9 +44,6 @@ from cotrain.seeds import derive_seed
 
 log = logging.getLogger(__name__)
 
-NAN = float("nan")
-LONGEST_REASON = 255  # letters, of the table's column
-LEAST_CENTRE = 0.01  # share of a centre's length; with less of it left, lengths of the centre are no unit
 Floats = NDArray[np.float64]
 
 Controls = Annotated[
@@ -225,8 +228,6 @@ def manifolds(
         DataError: A file is not as the config says.
     """
     found: list[LayerManifolds | ClassManifold] = []
-    projections = {"sparse_projection": SparseProjection, "gaussian_projection": GaussianProjection}
-    reduce: Any = projections[config.reduce](config.widest) if config.reduce in projections else config.reduce
     sets = labelled_images(
         model, data, tasks=config.tasks, split=config.split, files=config.files, shown_as=config.shown_as,
         of_class=config.of_class, what="manifolds",
@@ -244,13 +245,15 @@ def manifolds(
         measured: list[LayerManifolds | ClassManifold] = []
         with layer_features(
             model, shown, config.layers,
-            shown_as=held.shown_as, reduce=reduce, seed=config.seed, batch=config.batch_size,
+            shown_as=held.shown_as, reduce=reduction(config.reduce, config.widest), seed=config.seed,
+            batch=config.batch_size,
         ) as features:  # fmt: skip
             for place, (layer, values) in enumerate(features):
                 clouds = [values[points].numpy().T.astype(np.float64) for points in of_rows]
                 at = {"target": held.name, "session": held.session, "layer_place": place, "layer": layer}
                 measured += _measured(at, depths[layer], clouds, names, config)
-        _warn_of_noise(held.where, measured)
+        layers = [(row.layer, row) for row in measured if isinstance(row, LayerManifolds) and not row.control]
+        warn_of_noise(held.where, layers, "classes")
         found += measured
     return found
 
@@ -286,25 +289,9 @@ def _measured(
             row = LayerManifolds(**of_layer, **_of_layer(geometry, spectrum, together))
             found += [] if control else _of_classes(geometry, spectrum, at, names)
         where = ", ".join(str(part) for part in (at["target"], at["session"], at["layer"], control) if part)
-        if row.undefined:
-            log.warning("Manifolds of %s: %s", where, row.undefined)
-        if row.stability < LEAST_CENTRE:
-            log.warning(
-                "Manifolds of %s: %d common directions leave %.2g of a centre's length: its radius is left out.",
-                where, row.removed, row.stability,
-            )  # fmt: skip
+        warn_of_missing(where, row)
         found.append(row)
     return found
-
-
-def _warn_of_noise(where: str, rows: list[LayerManifolds | ClassManifold]) -> None:
-    layers = [row for row in rows if isinstance(row, LayerManifolds) and not row.control]
-    if near := [f"{row.layer} ({row.at_floor * row.manifolds:.0f})" for row in layers if row.at_floor > 0]:
-        log.warning(
-            "Manifolds of %s: of %d classes some have a capacity within 10 %% of that of noise, which says nothing of "
-            "them: %s.",
-            where, layers[0].manifolds, ", ".join(near),
-        )  # fmt: skip
 
 
 def _chosen_classes(held: LabelledImages, config: ManifoldsConfig) -> NDArray[np.generic]:
@@ -316,30 +303,8 @@ def _chosen_classes(held: LabelledImages, config: ManifoldsConfig) -> NDArray[np
 
 
 def _of_layer(geometry: ManifoldGeometry, spectrum: ManifoldSpectrum, together: JointGeometry) -> dict[str, Any]:
-    capacity = np.asarray(geometry.capacity)
-    known = np.isfinite(capacity)
-    centred = known & (geometry.center_share >= LEAST_CENTRE)
-    mean, inverse = geometry.mean_capacity, 1 / capacity[known]
-    reasons = [reason for reason in (*geometry.reasons, together.reason) if reason]
     return {
-        "features": geometry.neurons,
-        "mean_capacity": mean,
-        "mean_capacity_error": geometry.mean_capacity_error,
-        "mean_capacity_class_error": mean**2 * _standard_error(inverse),  # of the mean of 1 / capacity, turned over
-        "mean_floor": float(1 / np.mean(1 / geometry.floor)),
-        "mean_radius": _mean(geometry.radius[centred]),
-        "mean_radius_error": _error_of_mean(geometry.radius_error[centred]),
-        "mean_radius_class_error": _standard_error(geometry.radius[centred]),
-        "mean_dimension": geometry.mean_dimension,
-        "mean_dimension_error": _error_of_mean(geometry.dimension_error[known]),
-        "mean_dimension_class_error": _standard_error(geometry.dimension[known]),
-        "center_correlation": geometry.center_correlation,
-        "residual_correlation": geometry.residual_correlation,
-        "removed": geometry.n_removed,
-        "stability": geometry.stability,
-        "at_floor": float(np.mean(geometry.at_floor)),
-        "few_points": float(np.mean(geometry.few_points)),
-        "unknown": float(np.mean(~known)),
+        **mean_columns(geometry),
         "joint_capacity": together.capacity,
         "joint_capacity_error": together.capacity_error,
         "joint_radius": together.radius,
@@ -348,10 +313,10 @@ def _of_layer(geometry: ManifoldGeometry, spectrum: ManifoldSpectrum, together: 
         "axis_alignment": together.axis_alignment,
         "center_axis_alignment": together.center_axis_alignment,
         "separable": together.separable,
-        "participation_ratio": _mean(np.asarray(spectrum.participation_ratio)),
+        "participation_ratio": mean_of_known(np.asarray(spectrum.participation_ratio)),
         "center_participation_ratio": spectrum.center_participation_ratio,
         "total_participation_ratio": spectrum.total_participation_ratio,
-        "undefined": reasons[0][:LONGEST_REASON] if reasons else "",
+        "undefined": first_reason([*geometry.reasons, together.reason]),
     }
 
 
@@ -369,18 +334,3 @@ def _of_classes(
         )
         for number, name in enumerate(names)
     ]  # fmt: skip
-
-
-def _mean(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else NAN
-
-
-def _standard_error(values: Floats) -> float:
-    """Of the mean of independent values."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else NAN
-
-
-def _error_of_mean(errors: Floats) -> float:
-    """Of the mean of independent values with these standard errors."""
-    return float(np.sqrt((errors**2).sum()) / len(errors)) if len(errors) else NAN

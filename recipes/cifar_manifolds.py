@@ -11,8 +11,25 @@ over training. The network is that of `cifar_v4`.
 Data in the folder `COTRAIN_DATA`: `cifar10/cifar10_jpeg_20k.npz` and `cowley_v4/`, as in `cifar_v4`.
 
 Command: cotrain enqueue cifar_manifolds; cotrain work; cotrain report cifar_manifolds --baseline "objects only"
-Expected: 0.0
-Time: tbd
+Then: cotrain evaluate --suite manifolds --recipe cifar_manifolds --config manifolds.yaml, with the lines
+`layers: ['layer?']`, `epochs: [initial, kept]` and `joint_draws: 0` in manifolds.yaml; and cotrain plot manifolds
+--recipe cifar_manifolds --out layers.png, or with --show training --layer layer4.
+Time: 40 seconds of one core a run, 6 minutes for all nine; 15 seconds a run for the manifolds of its four epochs.
+Expected, test split, seeds 0 to 2, mean and Student's 95 % interval over seeds, of 10 classes with 50 images each in
+layer4, where capacity of noise is .040:
+
+| experiment | accuracy | capacity | radius | dimension | correlation of centres |
+|---|---|---|---|---|---|
+| untrained | | .051 [.042, .059] | 1.45 [1.16, 1.74] | 29.4 [26.4, 32.4] | .377 [.302, .452] |
+| objects only | .584 | .068 [.065, .071] | 1.33 [1.15, 1.51] | 23.2 [22.7, 23.6] | .430 [.407, .453] |
+| co-trained, V4 | .586 | .067 [.058, .077] | 1.23 [0.94, 1.51] | 23.3 [22.0, 24.6] | .436 [.425, .448] |
+| shuffled control | .581 | .065 [.059, .071] | 1.16 [0.94, 1.38] | 23.7 [23.3, 24.1] | .440 [.423, .457] |
+
+So names of objects raise capacity in the last layer, by a smaller dimension and in the first epoch, and not in the
+layers before (.046 to .054). Whether V4 adds anything three seeds of three epochs do not show: no interval parts it from
+the baseline or the control. The neurons themselves are learnt, with a mean correlation of .271 (control .000). More images
+a class would lower all capacities. docs/manifolds.md has the same of published networks, whose last stage reaches .12 and
+.14.
 """
 
 from __future__ import annotations
@@ -59,7 +76,7 @@ EPOCHS = 3
 class CifarManifolds(Recipe):
     """Does learning macaque V4 beside object names make the manifolds of objects easier to part?"""
 
-    seeds: ClassVar[tuple[int, ...]] = (0, 1)
+    seeds: ClassVar[tuple[int, ...]] = (0, 1, 2)
 
     def experiments(self) -> Iterator[Experiment]:
         """Objects only, co-trained with V4, and the shuffled control."""

@@ -82,6 +82,8 @@ def manifold_training_figure(
     Raises:
         CotrainError: There is no such layer, no experiment has several epochs, or the rows are of smooth manifolds.
     """
+    from matplotlib.ticker import MaxNLocator
+
     _require_classes(held)
     rows = held.rows[held.rows.control == ""]
     known = list(dict.fromkeys(rows.layer))
@@ -102,7 +104,7 @@ def manifold_training_figure(
     look = looks(held.labels)
     for measure, axes in panels.items():
         _draw(axes, points[points.measure == measure], look)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _draw_floor(panels["mean_capacity"], points)
     names = ", ".join(dict.fromkeys(chosen.layer))
     _finish(figure, panels, held, points, f"epoch (0: as initialised); {names}", title, confidence)

@@ -4,7 +4,8 @@ from cotrain.evaluations._corrupted_folders import CorruptedFoldersConfig, corru
 from cotrain.evaluations._corruptions import CorruptionsConfig, corruptions
 from cotrain.evaluations._epochs import Epochs
 from cotrain.evaluations._linear_svm_scores import LayerSvm, LinearSvmScoresConfig, linear_svm_scores
-from cotrain.evaluations._manifolds import ClassManifold, LayerManifolds, ManifoldsConfig, manifolds
+from cotrain.evaluations._manifold_rows import ClassManifold, LayerManifolds
+from cotrain.evaluations._manifolds import ManifoldsConfig, manifolds
 from cotrain.evaluations._neural_regression import NeuralRegressionConfig, neural_regression
 from cotrain.evaluations._neuron_scores import NeuronScore, NeuronScoresConfig, neuron_scores
 from cotrain.evaluations._noise_accuracy import NoiseAccuracy, NoiseAccuracyConfig, noise_accuracy

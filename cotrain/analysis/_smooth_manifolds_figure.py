@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANEL = (2.6, 2.2)  # inches, of one family and experiment
+PANEL = (2.9, 2.2)  # inches, of one family and experiment
 BESIDE = 0.6  # inches, of the letters beside the panels
 NOTE_LETTERS = 52  # that find room below one panel
 STAGES = {"trained": ("-", 0.18), "initial": ("--", 0.08)}  # line, and how dark its band is
@@ -63,6 +63,7 @@ def smooth_manifolds_figure(held: ManifoldRuns, *, confidence: float = 0.95, tit
                 axes.set_xticks(range(len(names)), [broken(name, 14) for name in names])
                 axes.tick_params(axis="x", rotation=40 if max(map(len, names)) > 8 else 0)
         panels[0].set_ylabel(f"{broken(label, 24)}\ncapacity", fontsize=SMALL)
+    grid[0, 0].set_ylim(bottom=0)  # once all that share it are drawn, for it ends their scaling
     for family, axes in zip(families, grid[0], strict=True):
         axes.set_title(words(family), fontsize=NORMAL)
     if not names:
@@ -92,6 +93,5 @@ def _draw(axes: Axes, points: pd.DataFrame, look: Mapping[float, Look]) -> None:
         axes.fill_between(line.x, line.low, line.high, color=own.colour, alpha=shade, lw=0, zorder=2)
     floors = points.groupby("x").floor.mean()
     axes.plot(floors.index, floors.to_numpy(), color=NOISE, ls=":", lw=1.0, zorder=1)
-    axes.set_ylim(bottom=0)
     axes.grid(axis="y", color="0.92", lw=0.6)
     axes.set_axisbelow(True)

@@ -131,13 +131,20 @@ def notes(held: ManifoldRuns, without: int, manifolds: str, points: str) -> list
     told = ["\n[95 %, Student's t]: over seeds; noise: capacity of as many points without any structure."]
     if alone:
         told.append(f"One seed, and so intervals over {manifolds}: {', '.join(alone)}.")
-    if (rows.at_floor > 0.5).any():
-        layers = ", ".join(dict.fromkeys(rows[rows.at_floor > 0.5].layer))
-        told.append(f"Most {manifolds} are near the capacity of noise, which says little, in: {layers}.")
-    if (rows.few_points > 0.5).any():
-        told.append(f"Most manifolds have fewer than 10 {points} a dimension: with more, capacity would be lower.")
+    if where := _where(rows[rows.at_floor > 0.5]):
+        told.append(f"Most {manifolds} are near the capacity of noise, which says little, in: {where}.")
+    if where := _where(rows[rows.few_points > 0.5]):
+        told.append(f"Most have fewer than 10 {points} a dimension; with more, capacity would be lower, in: {where}.")
     if (rows.unknown > 0).any():
         told.append("Some manifolds have no capacity; means are of the others, the table's `undefined` says why.")
     if without:
         told.append(f"{without} more of these runs are finished, but not evaluated so.")
     return told
+
+
+def _where(rows: pd.DataFrame) -> str:
+    """The layers of some rows, or of smooth manifolds their families and displacements; "" of no row."""
+    if "family" not in rows:
+        return ", ".join(dict.fromkeys(rows.layer))
+    reaches = zip(rows.family, rows.displacement, strict=True)
+    return ", ".join(dict.fromkeys(f"{family} {pixels:g} px" for family, pixels in reaches))

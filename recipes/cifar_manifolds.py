@@ -26,10 +26,10 @@ layer4, where capacity of noise is .040:
 | shuffled control | .581 | .065 [.059, .071] | 1.16 [0.94, 1.38] | 23.7 [23.3, 24.1] | .440 [.423, .457] |
 
 So names of objects raise capacity in the last layer, by a smaller dimension and in the first epoch, and not in the
-layers before (.046 to .054). Whether V4 adds anything three seeds of three epochs do not show: no interval parts it from
-the baseline or the control. The neurons themselves are learnt, with a mean correlation of .271 (control .000). More images
-a class would lower all capacities. docs/manifolds.md has the same of published networks, whose last stage reaches .12 and
-.14.
+layers before (.046 to .054). Whether V4 adds anything three seeds of three epochs do not show: no interval parts it
+from the baseline or the control. The neurons themselves are learnt, with a correlation of .271 (control .000). More
+images a class would lower all capacities. docs/manifolds.md has the same of published networks, whose last stage
+reaches .12 and .14.
 """
 
 from __future__ import annotations

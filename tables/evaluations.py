@@ -9,7 +9,7 @@ from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
 from cotrain.tables.evaluation import Evaluation, EvaluationTable, table_definition
 from cotrain.tables.layer_evaluations import LinearSvmScores, Rsa, SitScores
-from cotrain.tables.manifold_evaluation import Manifolds
+from cotrain.tables.manifold_evaluation import Manifolds, SmoothManifolds
 from cotrain.tables.neural_regression import NeuralRegression
 from cotrain.tables.runs import TrainedModel
 
@@ -25,6 +25,7 @@ __all__ = [
     "Robustness",
     "Rsa",
     "SitScores",
+    "SmoothManifolds",
     "TrainedModel",
     "table_of",
 ]
@@ -194,6 +195,7 @@ TABLES: dict[str, type[EvaluationTable]] = {
         SitScores,
         LinearSvmScores,
         Manifolds,
+        SmoothManifolds,
     )
     for kind in table.kinds
 }

@@ -1,4 +1,4 @@
-"""The table of how separable classes are in layers of finished runs, after training and on the way."""
+"""Tables of how separable classes, and moved images, are in layers of finished runs, after training and on the way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cotrain.tables.configs import schema
 from cotrain.tables.evaluation import Evaluation, EvaluationTable, table_definition
 from cotrain.tables.runs import TrainedModel
 
-__all__ = ["Evaluation", "Manifolds", "TrainedModel"]  # two that the definition refers to
+__all__ = ["Evaluation", "Manifolds", "SmoothManifolds", "TrainedModel"]  # two that the definition refers to
 
 
 @schema
@@ -108,4 +108,62 @@ class Manifolds(EvaluationTable):
         own_participation_ratio = null : float64
         own_points : int32              # images
         reason : varchar(255)           # why capacity is null; empty: it is known
+        """
+
+
+@schema
+class SmoothManifolds(EvaluationTable):
+    """How separable images are in layers while they are moved, scaled, sheared or turned."""
+
+    kinds = ("cotrain.evaluations.smooth_manifolds",)
+    prefix = "smooth"
+    rows = "Layer"
+    within = ("epoch", "target", "session", "family", "displacement", "layer")
+    shown = ("mean_capacity", "mean_floor", "mean_radius", "mean_dimension", "center_correlation")
+    kept = ("seed",)
+    by_epoch = True
+    definition = table_definition(
+        prefix,
+        "Geometry of smooth manifolds of images in layers of a run",
+        "of layers, of all epochs, sets of images, families and displacements",
+        "smooth_seed : int32            # of random families, directions and projections",
+    )
+
+    class Layer(dj.Part):
+        """The manifolds of some images, under one family of maps, in one layer."""
+
+        definition = """
+        # Geometry of smooth manifolds of images in a layer; null: undefined
+        -> master
+        epoch : int32                   # weights after so many epochs; 0: as initialised
+        target : varchar(64)            # classification, or the name of a file of the config
+        session : varchar(32)
+        family : varchar(32)            # of affine maps
+        displacement_place : int32      # of the displacement in the config, counted from 0
+        layer_place : int32             # in the order of a pass, counted from 0
+        ---
+        displacement : float64          # (pixels) how far corners of the object are moved
+        layer : varchar(255)            # path in the backbone
+        depth : float64                 # share of the blocks that is done after it, at most 1
+        manifolds : int32               # images
+        points : int32                  # of each
+        features : int32                # that are not silent, after projection
+        mean_capacity = null : float64  # 1 / mean of 1 / capacity: images a feature that planes can part
+        mean_capacity_error = null : float64       # standard error over random directions
+        mean_capacity_class_error = null : float64 # standard error over images
+        mean_floor = null : float64     # capacity of noise of as many points
+        mean_radius = null : float64    # in lengths of the centre
+        mean_radius_error = null : float64
+        mean_radius_class_error = null : float64
+        mean_dimension = null : float64
+        mean_dimension_error = null : float64
+        mean_dimension_class_error = null : float64
+        center_correlation = null : float64   # mean absolute cosine of pairs of centres
+        residual_correlation = null : float64 # the same after removal of common directions
+        removed : int32                 # number of these directions
+        stability = null : float64      # the smallest share of its length that a centre keeps
+        at_floor = null : float64       # share of manifolds whose capacity is that of noise
+        few_points = null : float64     # share of manifolds with fewer than 10 points a dimension
+        unknown : float64               # share of manifolds without a capacity
+        undefined : varchar(255)        # why a capacity is null; empty: none is
         """

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from cotrain.tables.evaluations import Manifolds
+from cotrain.tables.evaluations import Manifolds, SmoothManifolds
 from cotrain.tables.one_evaluation import EvaluatedRuns, Sort, one_evaluation
 from cotrain.tables.runs import TrainedModel
 
@@ -27,7 +27,17 @@ def measured_manifolds(
     Raises:
         DatabaseError: There are no such runs, none of them is evaluated so, or there are several evaluations.
     """
-    found = one_evaluation(MANIFOLDS, names, recipe=recipe, evaluation=evaluation)
+    return _with_best(one_evaluation(MANIFOLDS, names, recipe=recipe, evaluation=evaluation))
+
+
+def measured_smooth_manifolds(
+    names: Sequence[str] = (), *, recipe: str | None = None, evaluation: str | None = None
+) -> EvaluatedRuns:
+    """The same of smooth manifolds; arguments and errors as of `measured_manifolds`."""
+    return _with_best(one_evaluation(SMOOTH_MANIFOLDS, names, recipe=recipe, evaluation=evaluation))
+
+
+def _with_best(found: EvaluatedRuns) -> EvaluatedRuns:
     best = {
         row["run_key"]: row["best_epoch"] for row in (TrainedModel() & list(found.stored)).proj("best_epoch").to_dicts()
     }
@@ -56,4 +66,28 @@ def _told(config: Any, row: dict[str, Any]) -> str:
 MANIFOLDS = Sort(
     Manifolds, "evaluation of manifolds", "measured as manifolds", "manifolds", "--evaluation",
     lambda config, _: ", ".join(config.layers), _described, _told,
+)  # fmt: skip
+
+
+def _smooth_described(config: Any, _row: dict[str, Any]) -> str:
+    return f"{config.images} {config.split} images, {config.points} points"
+
+
+def _smooth_told(config: Any, row: dict[str, Any]) -> str:
+    what = [
+        _smooth_described(config, row),
+        f"families {', '.join(config.families)}",
+        f"displacements {', '.join(f'{pixels:g}' for pixels in config.displacements)}",
+        f"layers {', '.join(config.layers)}",
+        f"epochs {', '.join(config.epochs)}",
+        f"fill {config.fill}",
+        f"features {config.reduce or 'all'}",
+        f"seed {config.seed}",
+    ]
+    return "; ".join([*what, *([f"size {config.size}"] if config.size else [])])
+
+
+SMOOTH_MANIFOLDS = Sort(
+    SmoothManifolds, "evaluation of smooth manifolds", "measured as smooth manifolds", "smooth_manifolds",
+    "--evaluation", lambda config, _: ", ".join(config.families), _smooth_described, _smooth_told,
 )  # fmt: skip

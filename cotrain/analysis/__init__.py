@@ -93,6 +93,7 @@ from cotrain.analysis._severity_curves import draw_severity_curves
 from cotrain.analysis._severity_heat_map import draw_heat_maps
 from cotrain.analysis._simulated_capacity import SimulatedCapacity, simulated_capacity
 from cotrain.analysis._sit import SitScore, sit_score
+from cotrain.analysis._smooth_manifolds_figure import smooth_manifolds_figure
 from cotrain.analysis._style import Look, looks
 from cotrain.analysis._tagged_rdm import Rdm
 from cotrain.analysis._zoo import zoo_features
@@ -239,6 +240,7 @@ __all__ = [
     "similarity_curves_figure",
     "simulated_capacity",
     "sit_score",
+    "smooth_manifolds_figure",
     "split_half_reliability",
     "stratified_k_fold",
     "summary",

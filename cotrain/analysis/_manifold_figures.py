@@ -38,7 +38,11 @@ def manifold_layers_figure(held: ManifoldRuns, *, confidence: float = 0.95, titl
         held: Geometry (`manifold_runs`).
         confidence: Of the bands.
         title: None: whose images.
+
+    Raises:
+        CotrainError: The rows are of smooth manifolds.
     """
+    _require_classes(held)
     own = _with(held, held.rows[(held.rows.stage != "") & (held.rows.control == "")])
     points = manifold_summary(own, ("stage", "layer_place", "layer", "depth"), confidence=confidence)
     names = [tuple(part.layer) for _, part in own.rows.groupby(["run_key", "stage"], sort=False)]
@@ -76,10 +80,11 @@ def manifold_training_figure(
         title: None: whose images, and the layer.
 
     Raises:
-        CotrainError: There is no such layer, or no experiment has several epochs.
+        CotrainError: There is no such layer, no experiment has several epochs, or the rows are of smooth manifolds.
     """
     from matplotlib.ticker import MaxNLocator
 
+    _require_classes(held)
     rows = held.rows[held.rows.control == ""]
     known = list(dict.fromkeys(rows.layer))
     if layer is not None and layer not in known:
@@ -173,14 +178,21 @@ def _finish(
     draw_legend(figure, looks(held.labels), 2, note=_note(points, confidence))
 
 
-def _note(points: pd.DataFrame, confidence: float) -> str:
-    """What bands are."""
+def told_of_bands(points: pd.DataFrame, confidence: float, one: str) -> str:
+    """What bands are; of one seed they are over `one`, in the plural."""
     seeds = points.groupby("label").seeds.max()
     low, high = int(seeds.min()), int(seeds.max())
     if high == 1:
-        told = f"One seed; bands: {confidence:.0%} intervals over classes"
-    else:
-        told = f"Means over {f'{low} to ' * (low < high)}{high} seeds; bands: {confidence:.0%} intervals over seeds"
-        told += " (of one seed, over classes)" if low == 1 else ""
+        return f"One seed; bands: {confidence:.0%} intervals over {one}"
+    told = f"Means over {f'{low} to ' * (low < high)}{high} seeds; bands: {confidence:.0%} intervals over seeds"
+    return told + (f" (of one seed, over {one})" if low == 1 else "")
+
+
+def _note(points: pd.DataFrame, confidence: float) -> str:
     dotted = "stage" in points and (points.stage == "initial").any()
-    return told + ("; dotted: epoch 0" if dotted else "")
+    return told_of_bands(points, confidence, "classes") + ("; dotted: epoch 0" if dotted else "")
+
+
+def _require_classes(held: ManifoldRuns) -> None:
+    if "family" in held.rows:
+        raise CotrainError("These are smooth manifolds, of many families: smooth_manifolds_figure draws them.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cotrain.analysis._robustness import by_label
+from cotrain.analysis._evaluated_rows import by_label, with_labels
 from cotrain.errors import CotrainError, did_you_mean
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ CLASS_ERRORS = {
     "center_correlation": "",
 }
 """Measures, each with its standard error over classes, "" where it has none."""
-COLUMNS = ("label", "seed", "target", "session", "control", "layer_place", "layer", "depth", "manifolds", "mean_floor")
+COLUMNS = ("label", "seed", "target", "session", "layer_place", "layer", "depth", "manifolds", "mean_floor")
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class ManifoldRuns:
     Args:
         target, session: Whose images.
         labels: Of the experiments, in the order in which they are shown.
-        rows: One row a run, epoch, control and layer, with the columns of `cotrain.evaluations.LayerManifolds` and
-            label, seed, epoch, and `stage`: "trained" of the epoch that stands for the run (the best one, where a
-            column `best` says which that is, else the last), "initial" of epoch 0, "" of others.
+        rows: One row a run, epoch, control (of smooth manifolds, family and displacement) and layer, with the columns
+            of `cotrain.evaluations.LayerManifolds` or `LayerSmoothManifolds` and label, seed, epoch, and `stage`:
+            "trained" of the epoch that stands for the run (the best one, where a column `best` says which that is, else
+            the last), "initial" of epoch 0, "" of others.
     """
 
     target: str
@@ -48,9 +49,9 @@ def manifold_runs(
     """Choose one set of images of a table of many.
 
     Args:
-        frame: Rows of `cotrain.evaluations.LayerManifolds`, with `label` and `seed` of the run; with `epoch` where
-            there are several, 0 as initialised, and then with `best`, whether it is the run's best one; with
-            `run_key`, by whose beginning runs without a label are called.
+        frame: Rows of `cotrain.evaluations.LayerManifolds`, or of `LayerSmoothManifolds`, with `label` and `seed` of
+            the run; with `epoch` where there are several, 0 as initialised, and then with `best`, whether it is the
+            run's best one; with `run_key`, by whose beginning runs without a label are called.
         target: A classification or file; None: the only one.
         session: Of the target.
         labels: Those to keep, in the order to show them; None: all, in the order of the table.
@@ -61,8 +62,8 @@ def manifold_runs(
     """
     if missing := [name for name in (*COLUMNS, *CLASS_ERRORS) if name not in frame]:
         raise CotrainError(
-            f"A table of manifolds lacks {', '.join(missing)}. Give rows of cotrain.evaluations.LayerManifolds, with "
-            "label and seed of the run."
+            f"A table of manifolds lacks {', '.join(missing)}. Give rows of cotrain.evaluations.LayerManifolds or "
+            "LayerSmoothManifolds, with label and seed of the run."
         )
     if not len(frame):
         raise CotrainError("The table of manifolds has no row: evaluate some runs first.")
@@ -80,13 +81,10 @@ def manifold_runs(
         run_key=keys,
         label=found.label.where(found.label != "", keys.str[:8]),
         epoch=found.get("epoch", 0),
+        control=found.get("control", ""),
     )
-    known = list(dict.fromkeys(found.label))
-    for label in labels or ():
-        if label not in known:
-            raise CotrainError(f"No evaluated run has the label {label!r}.{did_you_mean(label, known)}")
-    shown = tuple(dict.fromkeys(known if labels is None else labels))
-    found = by_label(found[found.label.isin(shown)], shown)
+    found, shown = with_labels(found, labels)
+    found = by_label(found, shown)
     _require_one_run(found)
     last = found.groupby("run_key").epoch.transform("max")
     stands = found["best"].astype(bool) if "best" in found else found.epoch == last
@@ -145,5 +143,6 @@ def _require_one_run(found: pd.DataFrame) -> None:
             f"Label {label!r} is that of several runs with seed {seed}: {keys}. Name the runs that are meant, or their "
             "recipe."
         )
-    if found.duplicated(["run_key", "epoch", "control", "layer_place"]).any():
+    smooth = [name for name in ("family", "displacement") if name in found]
+    if found.duplicated(["run_key", "epoch", "control", *smooth, "layer_place"]).any():
         raise CotrainError("The table of manifolds holds a layer of a run twice: give one evaluation.")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cotrain.analysis._robustness import only_one
+from cotrain.analysis._evaluated_rows import only_one, with_labels
 from cotrain.analysis._score_tables import COLUMNS, aggregate_scores
-from cotrain.errors import CotrainError, did_you_mean
+from cotrain.errors import CotrainError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,12 +99,7 @@ def regression_scores(
         if wanted is not None:
             only_one(what, wanted, list(dict.fromkeys(found[what])))
             found = found[found[what] == wanted]
-    known = list(dict.fromkeys(found.label))
-    for label in labels or ():
-        if label not in known:
-            raise CotrainError(f"No evaluated run has the label {label!r}.{did_you_mean(label, known)}")
-    shown = tuple(dict.fromkeys(known if labels is None else labels))
-    found = found[found.label.isin(shown)]
+    found, shown = with_labels(found, labels)
     bound = found.ceiling.where(found.ceiling >= 0)
     if metric == "pearson":
         bound = bound**0.5

@@ -30,6 +30,7 @@ SUITES = (
     "noise_mixture",
     "rsa",
     "sit_scores",
+    "smooth_manifolds",
 )
 
 

@@ -1,4 +1,4 @@
-"""Commands that draw: `plot corruptions`, `plot contact-sheet`; `plot rdm` and `plot regression` of own files."""
+"""Commands that draw: `plot corruptions`, `plot contact-sheet`; the others of own files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cotrain.cli._connected import database
 from cotrain.cli._plot_manifolds import add_manifolds
 from cotrain.cli._plot_rdm import add_rdm
 from cotrain.cli._plot_regression import add_regression
+from cotrain.cli._plot_smooth_manifolds import add_smooth_manifolds
 from cotrain.cli._text import as_columns
 from cotrain.errors import CotrainError
 from cotrain.settings import data_folder
@@ -82,6 +83,7 @@ def add_commands(commands: Commands) -> None:
     add_manifolds(group)
     add_rdm(group)
     add_regression(group)
+    add_smooth_manifolds(group)
 
 
 def _add_out(added: argparse.ArgumentParser) -> None:

@@ -32,16 +32,26 @@ def add_manifolds(group: Any) -> None:
         "--recipe cifar_manifolds --show training --layer layer4 --out training.png",
         "'objects only' 'co-trained, V4' --target objects --evaluation 3fa9 --out two.svg",
     )
-    runs = "label (its runs of all seeds) or key (or its beginning) of a run; default: all that are evaluated"
-    added.add_argument("runs", nargs="*", metavar="RUN", help=runs)
-    added.add_argument("--recipe", help="only runs of this recipe, in its order and by its labels")
-    target = "classification or file whose classes are drawn; needed where there are several"
-    added.add_argument("--target", metavar="TARGET", help=target)
-    added.add_argument("--session", default="", help="of the target (default: of one without sessions)")
+    add_choice(added, "classes")
     show = "layers (default), of the best epoch and of epoch 0 where it is evaluated, or training: one layer by epoch"
     added.add_argument("--show", choices=("layers", "training"), default="layers", help=show)
     layer = "of --show training (default: the last one that is evaluated)"
     added.add_argument("--layer", metavar="LAYER", help=layer)
+
+
+def add_choice(added: argparse.ArgumentParser, manifolds: str) -> None:
+    """Add the options that say which runs, images and evaluation are drawn, and where to.
+
+    Args:
+        added: The command's.
+        manifolds: What these are, in the plural.
+    """
+    runs = "label (its runs of all seeds) or key (or its beginning) of a run; default: all that are evaluated"
+    added.add_argument("runs", nargs="*", metavar="RUN", help=runs)
+    added.add_argument("--recipe", help="only runs of this recipe, in its order and by its labels")
+    target = f"classification or file whose {manifolds} are drawn; needed where there are several"
+    added.add_argument("--target", metavar="TARGET", help=target)
+    added.add_argument("--session", default="", help="of the target (default: of one without sessions)")
     key = "key (or its beginning) of the evaluation, where there are several"
     added.add_argument("--evaluation", metavar="KEY", help=key)
     added.add_argument("--out", type=Path, required=True, metavar="FILE", help="the picture: .png, .pdf or .svg")
@@ -73,7 +83,7 @@ def manifolds(options: argparse.Namespace) -> int:
         figure = manifold_training_figure(held, layer=options.layer, title=title)
     print(f"{title}\n")
     print(as_columns(_table(held)))
-    for note in _notes(held, found.without):
+    for note in notes(held, found.without, "classes", "images"):
         print(note)
     save_figure(figure, options.out)
     print(f"\npicture: {options.out}")
@@ -94,33 +104,47 @@ def _table(held: ManifoldRuns) -> pd.DataFrame:
             name = ", ".join(part for part in (row["label"], "epoch 0" * (row["stage"] == "initial"), control) if part)
             at = (name, row["layer"])
             shown = rows.setdefault(at, {"layer": row["layer"], "seeds": row["seeds"]})
-            shown[NAMES[row["measure"]]] = _with_interval(row["mean"], row["low"], row["high"])
+            shown[NAMES[row["measure"]]] = with_interval(row["mean"], row["low"], row["high"])
             if row["floor"] == row["floor"]:
                 shown["noise"] = f"{row['floor']:.3f}"
     return pd.DataFrame(list(rows.values()), index=[name for name, _ in rows])
 
 
-def _with_interval(mean: float, low: float, high: float) -> str:
+def with_interval(mean: float, low: float, high: float) -> str:
+    """For a table."""
     digits = 3 if abs(mean) < 1 else 2
     shown = f"{mean:.{digits}f}"
     return shown if low != low else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _notes(held: ManifoldRuns, without: int) -> list[str]:
-    """What must be known beside the numbers."""
+def notes(held: ManifoldRuns, without: int, manifolds: str, points: str) -> list[str]:
+    """What must be known beside the numbers.
+
+    Args:
+        held: That are shown.
+        without: How many runs are not evaluated so.
+        manifolds, points: What these are, in the plural.
+    """
     rows = held.rows[held.rows.control == ""]
     seeds = rows.groupby("label").seed.nunique()
     alone = [label for label in held.labels if seeds[label] == 1]
-    notes = ["\n[95 %, Student's t]: over seeds; noise: capacity of as many points without any structure."]
+    told = ["\n[95 %, Student's t]: over seeds; noise: capacity of as many points without any structure."]
     if alone:
-        notes.append(f"One seed, and so intervals over classes: {', '.join(alone)}.")
-    if (rows.at_floor > 0.5).any():
-        layers = ", ".join(dict.fromkeys(rows[rows.at_floor > 0.5].layer))
-        notes.append(f"Most classes are near the capacity of noise, which says little, in: {layers}.")
-    if (rows.few_points > 0.5).any():
-        notes.append("Most manifolds have fewer than 10 images a dimension: with more, capacity would be lower.")
+        told.append(f"One seed, and so intervals over {manifolds}: {', '.join(alone)}.")
+    if where := _where(rows[rows.at_floor > 0.5]):
+        told.append(f"Most {manifolds} are near the capacity of noise, which says little, in: {where}.")
+    if where := _where(rows[rows.few_points > 0.5]):
+        told.append(f"Most have fewer than 10 {points} a dimension; with more, capacity would be lower, in: {where}.")
     if (rows.unknown > 0).any():
-        notes.append("Some manifolds have no capacity; means are of the others, the table's `undefined` says why.")
+        told.append("Some manifolds have no capacity; means are of the others, the table's `undefined` says why.")
     if without:
-        notes.append(f"{without} more of these runs are finished, but not evaluated so.")
-    return notes
+        told.append(f"{without} more of these runs are finished, but not evaluated so.")
+    return told
+
+
+def _where(rows: pd.DataFrame) -> str:
+    """The layers of some rows, or of smooth manifolds their families and displacements; "" of no row."""
+    if "family" not in rows:
+        return ", ".join(dict.fromkeys(rows.layer))
+    reaches = zip(rows.family, rows.displacement, strict=True)
+    return ", ".join(dict.fromkeys(f"{family} {pixels:g} px" for family, pixels in reaches))

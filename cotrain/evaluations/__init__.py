@@ -17,6 +17,7 @@ from cotrain.evaluations._robustness import RobustnessScore, conditions_of
 from cotrain.evaluations._rsa import RsaConfig, RsaScore, rsa
 from cotrain.evaluations._rsa_pictures import RsaPicture, rsa_picture
 from cotrain.evaluations._sit_scores import LayerSit, SitScoresConfig, sit_scores
+from cotrain.evaluations._smooth_manifolds import LayerSmoothManifolds, SmoothManifoldsConfig, smooth_manifolds
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "LayerManifolds",
     "LayerRegression",
     "LayerSit",
+    "LayerSmoothManifolds",
     "LayerSvm",
     "LinearSvmScoresConfig",
     "ManifoldsConfig",
@@ -47,6 +49,7 @@ __all__ = [
     "RsaPicture",
     "RsaScore",
     "SitScoresConfig",
+    "SmoothManifoldsConfig",
     "StimulusFileConfig",
     "conditions_of",
     "corrupted_folders",
@@ -60,4 +63,5 @@ __all__ = [
     "rsa",
     "rsa_picture",
     "sit_scores",
+    "smooth_manifolds",
 ]

@@ -7,11 +7,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
+import torch
 from annotated_types import MinLen
 from pydantic import AfterValidator
 from torch import Tensor
 
-from cotrain.analysis import SparseProjection, extract
+from cotrain.analysis import AffineManifolds, GaussianProjection, SparseProjection, extract
 from cotrain.data import Images
 from cotrain.errors import ConfigError, did_you_mean
 from cotrain.evaluations._robustness import each_once
@@ -26,11 +27,11 @@ Reduce = Literal["", "average_pool", "sparse_projection", "gaussian_projection"]
 @contextlib.contextmanager
 def layer_features(
     model: MultiTaskModel,
-    images: Images,
+    images: Images | AffineManifolds,
     layers: Sequence[str],
     *,
     shown_as: str,
-    reduce: Reduce | SparseProjection,
+    reduce: Reduce | SparseProjection | GaussianProjection,
     seed: int,
     batch: int,
 ) -> Iterator[Iterator[tuple[str, Tensor]]]:
@@ -41,7 +42,7 @@ def layer_features(
 
     Args:
         model: Left as it is.
-        images: uint8.
+        images: uint8, or warped.
         layers: As for `cotrain.analysis.extract`.
         shown_as: The task of the model whose normalisation images have.
         reduce: What is kept.
@@ -52,7 +53,14 @@ def layer_features(
         found = extract(
             model, images, list(layers), reduce=reduce or None, task=shown_as, seed=seed, batch=batch, spill=folder
         )
-        yield ((name, found.pop(name)) for name in list(found))
+        yield ((name, torch.as_tensor(found.pop(name))) for name in list(found))
+
+
+def reduction(reduce: Reduce, widest: int) -> Reduce | SparseProjection | GaussianProjection:
+    """What is kept of layers, where projections leave `widest` features of those that have more."""
+    if reduce == "sparse_projection":
+        return SparseProjection(widest)
+    return GaussianProjection(widest) if reduce == "gaussian_projection" else reduce
 
 
 def task_shown(model: MultiTaskModel, wanted: str, asked: str = "") -> str:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cotrain.analysis import JointGeometry, ManifoldGeometry, ManifoldSpectrum
-
-NAN = float("nan")
-LONGEST_REASON = 255  # letters, of the table's column
-LEAST_CENTRE = 0.01  # share of a centre's length; with less of it left, lengths of the centre are no unit
-Floats = NDArray[np.float64]
+from cotrain.evaluations._manifold_means import LONGEST_REASON, NAN, first_reason, mean_columns, mean_of_known
 
 
 @dataclass(frozen=True)
@@ -131,30 +125,8 @@ class ClassManifold:
 
 def of_layer(geometry: ManifoldGeometry, spectrum: ManifoldSpectrum, together: JointGeometry) -> dict[str, Any]:
     """The fields of `LayerManifolds` that are measured."""
-    capacity = np.asarray(geometry.capacity)
-    known = np.isfinite(capacity)
-    centred = known & (geometry.center_share >= LEAST_CENTRE)
-    mean, inverse = geometry.mean_capacity, 1 / capacity[known]
-    reasons = [reason for reason in (*geometry.reasons, together.reason) if reason]
     return {
-        "features": geometry.neurons,
-        "mean_capacity": mean,
-        "mean_capacity_error": geometry.mean_capacity_error,
-        "mean_capacity_class_error": mean**2 * _standard_error(inverse),  # of the mean of 1 / capacity, turned over
-        "mean_floor": float(1 / np.mean(1 / geometry.floor)),
-        "mean_radius": _mean(geometry.radius[centred]),
-        "mean_radius_error": _error_of_mean(geometry.radius_error[centred]),
-        "mean_radius_class_error": _standard_error(geometry.radius[centred]),
-        "mean_dimension": geometry.mean_dimension,
-        "mean_dimension_error": _error_of_mean(geometry.dimension_error[known]),
-        "mean_dimension_class_error": _standard_error(geometry.dimension[known]),
-        "center_correlation": geometry.center_correlation,
-        "residual_correlation": geometry.residual_correlation,
-        "removed": geometry.n_removed,
-        "stability": geometry.stability,
-        "at_floor": float(np.mean(geometry.at_floor)),
-        "few_points": float(np.mean(geometry.few_points)),
-        "unknown": float(np.mean(~known)),
+        **mean_columns(geometry),
         "joint_capacity": together.capacity,
         "joint_capacity_error": together.capacity_error,
         "joint_radius": together.radius,
@@ -163,10 +135,10 @@ def of_layer(geometry: ManifoldGeometry, spectrum: ManifoldSpectrum, together: J
         "axis_alignment": together.axis_alignment,
         "center_axis_alignment": together.center_axis_alignment,
         "separable": together.separable,
-        "participation_ratio": _mean(np.asarray(spectrum.participation_ratio)),
+        "participation_ratio": mean_of_known(np.asarray(spectrum.participation_ratio)),
         "center_participation_ratio": spectrum.center_participation_ratio,
         "total_participation_ratio": spectrum.total_participation_ratio,
-        "undefined": reasons[0][:LONGEST_REASON] if reasons else "",
+        "undefined": first_reason([*geometry.reasons, together.reason]),
     }
 
 
@@ -198,18 +170,3 @@ def of_classes(
             )
         )
     return found
-
-
-def _mean(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else NAN
-
-
-def _standard_error(values: Floats) -> float:
-    """Of the mean of independent values."""
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else NAN
-
-
-def _error_of_mean(errors: Floats) -> float:
-    """Of the mean of independent values with these standard errors."""
-    return float(np.sqrt((errors**2).sum()) / len(errors)) if len(errors) else NAN

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from cotrain.analysis import (
-    GaussianProjection,
     JointGeometry,
-    SparseProjection,
     joint_geometry,
     layer_depths,
     manifold_geometry,
@@ -26,15 +24,9 @@ from cotrain.data import Data
 from cotrain.errors import DataError
 from cotrain.evaluations._epochs import Epochs
 from cotrain.evaluations._labelled_images import LabelledImages, labelled_images
-from cotrain.evaluations._layer_features import Layers, Reduce, layer_features
-from cotrain.evaluations._manifold_rows import (
-    LEAST_CENTRE,
-    LONGEST_REASON,
-    ClassManifold,
-    LayerManifolds,
-    of_classes,
-    of_layer,
-)
+from cotrain.evaluations._layer_features import Layers, Reduce, layer_features, reduction
+from cotrain.evaluations._manifold_means import LONGEST_REASON, warn_of_missing, warn_of_noise
+from cotrain.evaluations._manifold_rows import ClassManifold, LayerManifolds, of_classes, of_layer
 from cotrain.evaluations._robustness import each_once
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 from cotrain.models import MultiTaskModel
@@ -117,8 +109,6 @@ def manifolds(
         DataError: A file is not as the config says.
     """
     found: list[LayerManifolds | ClassManifold] = []
-    projections = {"sparse_projection": SparseProjection, "gaussian_projection": GaussianProjection}
-    reduce: Any = projections[config.reduce](config.widest) if config.reduce in projections else config.reduce
     sets = labelled_images(
         model, data, tasks=config.tasks, split=config.split, files=config.files, shown_as=config.shown_as,
         of_class=config.of_class, what="manifolds", labelled=config.labelled, seed=seed,
@@ -136,13 +126,15 @@ def manifolds(
         measured: list[LayerManifolds | ClassManifold] = []
         with layer_features(
             model, shown, config.layers,
-            shown_as=held.shown_as, reduce=reduce, seed=config.seed, batch=config.batch_size,
+            shown_as=held.shown_as, reduce=reduction(config.reduce, config.widest), seed=config.seed,
+            batch=config.batch_size,
         ) as features:  # fmt: skip
             for place, (layer, values) in enumerate(features):
                 clouds = [values[points].numpy().T.astype(np.float64) for points in of_rows]
                 at = {"target": held.name, "session": held.session, "layer_place": place, "layer": layer}
                 measured += _measured(at, depths[layer], clouds, names, config)
-        _warn_of_noise(held.where, measured)
+        layers = [(row.layer, row) for row in measured if isinstance(row, LayerManifolds) and not row.control]
+        warn_of_noise(held.where, layers, "classes")
         found += measured
     return found
 
@@ -178,25 +170,9 @@ def _measured(
             row = LayerManifolds(**own, **of_layer(geometry, spectrum, together))
             found += [] if control else of_classes(geometry, spectrum, at, names)
         where = ", ".join(str(part) for part in (at["target"], at["session"], at["layer"], control) if part)
-        if row.undefined:
-            log.warning("Manifolds of %s: %s", where, row.undefined)
-        if row.stability < LEAST_CENTRE:
-            log.warning(
-                "Manifolds of %s: %d common directions leave %.2g of a centre's length: its radius is left out.",
-                where, row.removed, row.stability,
-            )  # fmt: skip
+        warn_of_missing(where, row)
         found.append(row)
     return found
-
-
-def _warn_of_noise(where: str, rows: list[LayerManifolds | ClassManifold]) -> None:
-    layers = [row for row in rows if isinstance(row, LayerManifolds) and not row.control]
-    if near := [f"{row.layer} ({row.at_floor * row.manifolds:.0f})" for row in layers if row.at_floor > 0]:
-        log.warning(
-            "Manifolds of %s: of %d classes some have a capacity within 10 %% of that of noise, which says nothing of "
-            "them: %s.",
-            where, layers[0].manifolds, ", ".join(near),
-        )  # fmt: skip
 
 
 def _chosen_classes(held: LabelledImages, config: ManifoldsConfig) -> NDArray[np.generic]:

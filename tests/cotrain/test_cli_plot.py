@@ -33,7 +33,7 @@ def test_the_presets_are_the_librarys():
     assert tuple(PRESETS) == get_args(Preset)
 
 
-@pytest.mark.parametrize("name", ["corruptions", "contact-sheet", "manifolds"])
+@pytest.mark.parametrize("name", ["corruptions", "contact-sheet", "manifolds", "smooth-manifolds"])
 def test_each_command_has_help_with_examples(name, command):
     status, out, err = command("plot", name, "--help")
     assert (status, err) == (0, "")

@@ -4,14 +4,15 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cotrain import build
 from cotrain.analysis import extract, manifold_geometry
 from cotrain.errors import DatabaseError
-from cotrain.evaluations import ManifoldsConfig
+from cotrain.evaluations import ManifoldsConfig, SmoothManifoldsConfig, smooth_manifolds
 from cotrain.tables import evaluate, queries
-from cotrain.tables.evaluations import Evaluation, Manifolds
+from cotrain.tables.evaluations import Evaluation, Manifolds, SmoothManifolds
 from cotrain.tables.manifolds import measured_manifolds
 from cotrain.tables.runs import RecipeRun, TrainedModel
 from cotrain.tables.store import load_model
@@ -27,18 +28,19 @@ def fresh(trained):
     """Nothing is evaluated, and no data are held from an earlier test."""
     (Evaluation() & True).delete()
     Manifolds.jobs.delete_quick()
+    SmoothManifolds.jobs.delete_quick()
     evaluate._built.cache_clear()
     return trained
 
 
 @pytest.fixture
 def plot(command, tmp_path):
-    """A function that runs `cotrain plot manifolds`: status, output, errors and whether there is a picture."""
+    """A function that runs `cotrain plot`: status, output, errors and whether there is a picture."""
 
-    def run(*arguments):
+    def run(*arguments, name="manifolds"):
         path = tmp_path / "manifolds.png"
         path.unlink(missing_ok=True)
-        return *command("plot", "manifolds", *arguments, "--out", str(path)), path.exists()
+        return *command("plot", name, *arguments, "--out", str(path)), path.exists()
 
     return run
 
@@ -102,3 +104,40 @@ def test_the_commands_print_what_is_held(fresh, command, plot, tmp_path):
     assert plot("together", "--evaluation", key[:8])[0] == 0
     with pytest.raises(DatabaseError, match=r"no such evaluation of manifolds\. They have: "):
         measured_manifolds(evaluation="z")
+
+
+def test_smooth_manifolds_are_stored_and_drawn(fresh, command, plot, tmp_path):
+    assert "is measured as smooth manifolds yet" in plot("together", name="smooth-manifolds")[2]
+    file = tmp_path / "smooth.yaml"
+    file.write_text("displacements: [2, 0.5]\nfamilies: [x_shear]\npoints: 5\nimages: 6\ndirections: 60\n")
+    status, out, _ = command("evaluate", "--suite", "smooth_manifolds", "--config", str(file))
+    assert status == 0
+    assert re.search(r"^ *together +0 +\w{8} +0 +stripes +x_shear +0.5", out, re.MULTILINE)
+    key = {"run_key": (RecipeRun() & {"label": "together"}).fetch1("run_key")}
+    best = (TrainedModel() & key).fetch1("best_epoch")
+    rows = (SmoothManifolds.Layer() & key).to_dicts(order_by=["epoch", "displacement_place", "layer_place"])
+    assert [(row["epoch"], row["family"], row["displacement"], row["layer"]) for row in rows] == [
+        (epoch, "x_shear", pixels, layer)
+        for epoch in (0, best)
+        for pixels in (2.0, 0.5)
+        for layer in ("layer1", "layer2")
+    ]
+    run = load(fresh.home / "runs" / key["run_key"])
+    data = build(run.experiment.data, seed=run.experiment.seed)
+    config = SmoothManifoldsConfig.from_yaml(file.read_text())
+    again = [
+        row
+        for epoch in (0, best)
+        for row in smooth_manifolds(load_model(key, epoch=epoch), data, config, device=torch.device("cpu"))
+    ]
+    for name in ("mean_capacity", "mean_radius", "mean_dimension", "center_correlation"):
+        assert [row[name] for row in rows] == pytest.approx([getattr(row, name) for row in again], rel=1e-3), name
+    assert (SmoothManifolds() & key).fetch1("smooth_count", "smooth_seed") == (8, 0)
+
+    status, out, err, drawn = plot("--recipe", "Tiny", name="smooth-manifolds")
+    assert (status, err, drawn) == (0, "", True)
+    assert out.startswith("Smooth manifolds of stripes (6 test images, 5 points)\n")
+    shown = re.search(r"^ *together +x_shear 2 px +layer2 +1 +(\d\.\d+) ", out, re.MULTILINE)
+    assert float(shown[1]) == pytest.approx(again[5].mean_capacity, abs=0.006)
+    assert "together, epoch 0" in out
+    assert "One seed, and so intervals over images: together, stripes only." in out

@@ -18,6 +18,7 @@ from cotrain.tables.evaluations import (
     Robustness,
     Rsa,
     SitScores,
+    SmoothManifolds,
 )
 from cotrain.tables.kept_weights import KeptWeights
 from cotrain.tables.runs import Attempt, EpochScore, Provenance, RecipeRun, Run, TrainedModel
@@ -122,7 +123,7 @@ def test_an_older_schema_is_refused_and_upgraded(fresh, lab, capsys):
 
 
 OF_VERSION_2 = (Robustness, NoiseMixture, Rsa, SitScores, LinearSvmScores)
-OF_VERSION_3 = (NeuralRegression, Manifolds)
+OF_VERSION_3 = (NeuralRegression, Manifolds, SmoothManifolds)
 
 
 @pytest.mark.parametrize("version", [1, 2])

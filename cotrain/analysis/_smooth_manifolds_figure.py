@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cotrain.analysis._manifold_figures import NAMED, NOISE, told_of_bands
 from cotrain.analysis._manifold_summary import ManifoldRuns, manifold_summary
@@ -86,7 +86,9 @@ def _names(rows: pd.DataFrame) -> tuple[str, ...]:
 
 def _draw(axes: Axes, points: pd.DataFrame, look: Mapping[float, Look]) -> None:
     """One family of one experiment."""
-    for (reach, stage), part in points.groupby(["displacement", "stage"]):
+    key: Any
+    for key, part in points.groupby(["displacement", "stage"]):
+        reach, stage = key
         line, (style, shade), own = part.sort_values("x"), STAGES[stage], look[reach]
         few = own.marker if len(line) <= NAMED else None
         axes.plot(line.x, line["mean"], color=own.colour, ls=style, lw=1.6, marker=few, ms=4, zorder=3)

@@ -148,6 +148,24 @@ def lab(unconnected: Lab) -> Iterator[Lab]:
     disconnect()
 
 
+def forget_evaluations() -> None:
+    """Nothing is evaluated, and no data are held from an earlier test."""
+    from cotrain.tables import evaluate
+    from cotrain.tables.evaluations import TABLES, Evaluation
+
+    (Evaluation() & True).delete()
+    for table in set(TABLES.values()):
+        table.jobs.delete_quick()
+    evaluate._built.cache_clear()
+
+
+@pytest.fixture
+def fresh(trained: Lab) -> Lab:
+    """A lab in which `Tiny` is trained, and nothing is evaluated."""
+    forget_evaluations()
+    return trained
+
+
 @pytest.fixture(scope="module")
 def trained(lab: Lab) -> Lab:
     """A lab in which `Tiny` is trained."""

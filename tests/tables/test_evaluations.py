@@ -25,16 +25,6 @@ NEURONS = NeuronScoresConfig()
 
 
 @pytest.fixture
-def fresh(trained):
-    """Nothing is evaluated, and no data are held from an earlier test."""
-    (Evaluation() & True).delete()
-    for table in (NeuronScores, NoiseAccuracy):
-        table.jobs.delete_quick()
-    evaluate._built.cache_clear()
-    return trained
-
-
-@pytest.fixture
 def key(trained):
     return {"run_key": (RecipeRun() & {"label": "together"}).fetch1("run_key")}
 

@@ -14,23 +14,13 @@ from cotrain.analysis import extract, linear_svm_score
 from cotrain.errors import DatabaseError
 from cotrain.evaluations import LinearSvmScoresConfig, RsaConfig, SitScoresConfig
 from cotrain.tables import evaluate, queries
-from cotrain.tables.evaluations import Evaluation, LinearSvmScores, Rsa, SitScores
+from cotrain.tables.evaluations import LinearSvmScores, Rsa, SitScores
 from cotrain.tables.runs import RecipeRun
 from cotrain.training import load
 
 pytestmark = pytest.mark.slow  # training two runs takes long on busy machines
 
 RSA = RsaConfig(draws=20)
-
-
-@pytest.fixture
-def fresh(trained):
-    """Nothing is evaluated, and no data are held from an earlier test."""
-    (Evaluation() & True).delete()
-    for table in (Rsa, SitScores, LinearSvmScores):
-        table.jobs.delete_quick()
-    evaluate._built.cache_clear()
-    return trained
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from cotrain.analysis import extract, manifold_geometry
 from cotrain.errors import DatabaseError
 from cotrain.evaluations import ManifoldsConfig, SmoothManifoldsConfig, smooth_manifolds
 from cotrain.tables import evaluate, queries
-from cotrain.tables.evaluations import Evaluation, Manifolds, SmoothManifolds
+from cotrain.tables.evaluations import Manifolds, SmoothManifolds
 from cotrain.tables.manifolds import measured_manifolds
 from cotrain.tables.runs import RecipeRun, TrainedModel
 from cotrain.tables.store import load_model
@@ -21,16 +21,6 @@ from cotrain.training import load
 pytestmark = pytest.mark.slow  # training two runs takes long on busy machines
 
 CONFIG = ManifoldsConfig(epochs=("initial", "best"), directions=60, joint_draws=10, controls=("shuffled_points",))
-
-
-@pytest.fixture
-def fresh(trained):
-    """Nothing is evaluated, and no data are held from an earlier test."""
-    (Evaluation() & True).delete()
-    Manifolds.jobs.delete_quick()
-    SmoothManifolds.jobs.delete_quick()
-    evaluate._built.cache_clear()
-    return trained
 
 
 @pytest.fixture

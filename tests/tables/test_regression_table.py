@@ -24,15 +24,6 @@ CONFIG = NeuralRegressionConfig(epochs=("initial", "best"), method=RidgeConfig(a
 
 
 @pytest.fixture
-def fresh(trained):
-    """Nothing is evaluated, and no data are held from an earlier test."""
-    (Evaluation() & True).delete()
-    NeuralRegression.jobs.delete_quick()
-    evaluate._built.cache_clear()
-    return trained
-
-
-@pytest.fixture
 def key(trained):
     return {"run_key": (RecipeRun() & {"label": "together"}).fetch1("run_key")}
 

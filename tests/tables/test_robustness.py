@@ -26,6 +26,7 @@ from cotrain.tables.evaluations import TABLES, Evaluation, NoiseMixture, Robustn
 from cotrain.tables.runs import RecipeRun
 from cotrain.tables.worker import work
 from cotrain.training import load
+from tests.tables.conftest import forget_evaluations
 
 CPU = torch.device("cpu")
 CONFIG = CorruptionsConfig(corruptions=("gaussian_noise",), severities=(1, 5), preset="cifar_c", seed=3)
@@ -44,10 +45,7 @@ def larger(lab):
 @pytest.fixture
 def fresh(larger):
     """Nothing is evaluated."""
-    (Evaluation() & True).delete()
-    for table in (NoiseMixture, Robustness):
-        table.jobs.delete_quick()
-    evaluate._built.cache_clear()
+    forget_evaluations()
     return larger
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 from torch import Tensor
@@ -54,6 +54,7 @@ Families = Annotated[
     MinLen(1),
     AfterValidator(each_once),
 ]
+Displacements = Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1), AfterValidator(each_once)]
 
 
 class SmoothManifoldsConfig(Config):
@@ -63,9 +64,7 @@ class SmoothManifoldsConfig(Config):
     layers: Layers = ("blocks",)  # of the backbone, as of `cotrain.analysis.extract`
     epochs: Epochs = ("initial", "best")  # whose weights: those before and after training
     families: Families = ("x_translation", "affine")  # of `cotrain.analysis.affine_manifolds`
-    displacements: Annotated[
-        tuple[Annotated[float, Gt(0)], ...], MinLen(1), AfterValidator(each_once)
-    ] = (1.0, 2.0, 4.0)  # fmt: skip
+    displacements: Displacements = (1.0, 2.0, 4.0)
     """How far corners of the object are moved, in pixels of the run's images."""
     points: Annotated[int, Ge(2)] = 51  # of each manifold; capacity falls as they grow: compare equal numbers
     images: Annotated[int, Ge(2)] = 50  # manifolds: the first image of each class, then the second one, and so on
@@ -77,7 +76,7 @@ class SmoothManifoldsConfig(Config):
     """Side of the window in the middle that networks are shown, in pixels; none: whole images, the size that they were
     trained with."""
     object_size: Annotated[float, Gt(0)] | None = None  # side, in pixels; none: three quarters of what is shown
-    fill: float | Literal["edge"] | None = "edge"
+    fill: Annotated[float, Ge(0), Le(1)] | Literal["edge"] | None = "edge"
     """What is outside of images: their outer pixels, which whole images need, a number from 0 to 1, or nothing, for a
     window with margins."""
     reduce: Reduce = "sparse_projection"  # what is kept of each layer's features; "": all
@@ -158,10 +157,13 @@ def smooth_manifolds(
         device: Where images are warped and features computed, in float32; geometry is computed in float64 on the CPU.
         seed: Not used.
 
+    Returns:
+        For each set of images, family and displacement, one row a layer.
+
     Raises:
         ModelError: There is no such layer.
-        DataError: A file is not as the config says, or maps show what is outside of images although nothing is there;
-            it is said before anything is passed.
+        DataError: A file is not as the config says, or a window or family does not fit the images, which is said before
+            anything is passed.
     """
     found: list[LayerSmoothManifolds] = []
     sets = labelled_images(
@@ -220,9 +222,7 @@ def _measured(
             except DataError as error:  # features that say nothing, or too few of them: of this layer alone
                 row = LayerSmoothManifolds(**at, undefined=str(error)[:LONGEST_REASON])
             else:
-                row = LayerSmoothManifolds(
-                    **at, **mean_columns(geometry), undefined=first_reason(geometry.reasons)
-                )  # fmt: skip
+                row = LayerSmoothManifolds(**at, **mean_columns(geometry), undefined=first_reason(geometry.reasons))
             warn_of_missing(f"{held.where}, {moved.family} by {moved.displacement:g} pixels, {layer}", row)
             found.append(row)
     return found

@@ -26,12 +26,13 @@ from rsatoolbox.data import Dataset
 from rsatoolbox.inference import eval_bootstrap_pattern, eval_dual_bootstrap
 from rsatoolbox.model import ModelFixed
 
-from cotrain.analysis import compare_rdms, crossvalidated_rdm, rdm, rsa_bootstrap, to_rsatoolbox
+from cotrain.analysis import Rdm, compare_rdms, crossvalidated_rdm, rdm, rsa_bootstrap, to_rsatoolbox
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--stimuli", type=int, default=1000)
 parser.add_argument("--features", type=int, default=4096)
 parser.add_argument("--rounds", type=int, default=5)
+parser.add_argument("--only", choices=("features", "rdms", "samples"), help="one part of the three")
 parser.add_argument("--draws", type=int, default=100, help="of the bootstrap; times are given for 1,000")
 options = parser.parse_args()
 torch.set_num_threads(1)
@@ -86,19 +87,24 @@ def of_features() -> None:
 
 def of_rdms() -> None:
     generator = np.random.default_rng(1)
-    for stimuli in (92, options.stimuli):
-        a, b = (rdm(generator.standard_normal((stimuli, 50))) for _ in range(2))
-        theirs = to_rsatoolbox(a), to_rsatoolbox(b)
-        for method in ("corr", "cosine", "spearman", "rho-a", "tau-a", "corr_cov", "cosine_cov"):
-            if method == "tau-a" and stimuli > 400:
-                continue  # seconds on either side
-            gap = abs(compare_rdms(a, b, method) - toolbox.compare(*theirs, method=method).item())
-            seconds = measured(
-                lambda a=a, b=b, method=method: compare_rdms(a, b, method),
-                lambda theirs=theirs, method=method: toolbox.compare(*theirs, method=method),
-                options.rounds * (10 if stimuli == 92 else 1),
+    for count, stimuli in ((1, 92), (100, 92), (1, options.stimuli), (10, options.stimuli)):
+        for given in ("plain", "tagged"):
+            a, b = (
+                np.stack([rdm(generator.standard_normal((stimuli, 50))) for _ in range(count)]).squeeze()
+                for _ in range(2)
             )
-            report(f"{method}, one pair, {stimuli} stimuli", seconds, gap)
+            theirs = to_rsatoolbox(a), to_rsatoolbox(b)
+            ours = (a, b) if given == "plain" else (Rdm(a), Rdm(b))
+            for method in ("corr", "cosine", "spearman", "rho-a", "tau-a", "corr_cov", "cosine_cov"):
+                if method == "tau-a" and (stimuli > 400 or count > 1):
+                    continue  # seconds on either side
+                gap = float(np.abs(compare_rdms(*ours, method) - toolbox.compare(*theirs, method=method)).max())
+                seconds = measured(
+                    lambda ours=ours, method=method: compare_rdms(*ours, method),
+                    lambda theirs=theirs, method=method: toolbox.compare(*theirs, method=method),
+                    options.rounds * (10 if stimuli * count < 1000 else 1),
+                )
+                report(f"{method}, {count} x {count} RDMs of {stimuli}, {given}", seconds, gap)
 
 
 def of_samples() -> None:
@@ -127,6 +133,6 @@ print(
     f"{version('rsatoolbox')}; {options.stimuli} x {options.features}, medians of {options.rounds}; bootstrap: 92 "
     "stimuli, 8 models, 4 subjects, ceilings included on both sides"
 )
-of_features()
-of_rdms()
-of_samples()
+for part, measure in (("features", of_features), ("rdms", of_rdms), ("samples", of_samples)):
+    if options.only in (None, part):
+        measure()

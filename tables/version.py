@@ -10,7 +10,7 @@ from cotrain.errors import DatabaseError, did_you_mean
 from cotrain.tables._datajoint import dj
 from cotrain.tables.configs import schema
 
-SCHEMA_VERSION = 2  # one more with each release that adds a table or a column
+SCHEMA_VERSION = 3  # one more with each release that adds a table or a column
 
 
 @schema

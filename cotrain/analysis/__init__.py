@@ -6,6 +6,7 @@ from cotrain.analysis._compare_rdms import compare_rdms
 from cotrain.analysis._contact_sheet import contact_sheet
 from cotrain.analysis._corruption_errors import corruption_errors
 from cotrain.analysis._crossvalidated_rdm import crossvalidated_rdm
+from cotrain.analysis._deltas_figure import deltas_figure
 from cotrain.analysis._difference_figure import draw_differences
 from cotrain.analysis._encoding_rsa import EncodingRsa, encoding_rsa
 from cotrain.analysis._extract import extract
@@ -15,6 +16,7 @@ from cotrain.analysis._folds import Folds, brain_score_splits, given_folds, grou
 from cotrain.analysis._inspect import Copies, Inspection, find_copies, inspect_data
 from cotrain.analysis._inspection_figure import inspection_figure
 from cotrain.analysis._layer_depths import layer_depths
+from cotrain.analysis._layer_scores import layer_scores, network_scores
 from cotrain.analysis._layer_selection import LayerSelection, chosen_layers, select_layers
 from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
 from cotrain.analysis._manifold_arrays import manifolds_of_sessions
@@ -31,7 +33,10 @@ from cotrain.analysis._manifold_spectrum import ManifoldSpectrum, manifold_spect
 from cotrain.analysis._manifold_summary import ManifoldRuns, manifold_runs, manifold_summary
 from cotrain.analysis._manifold_tuning_file import TuningSession, read_tuning
 from cotrain.analysis._mds_figure import Arrangement, mds_figure, scaled_to_plane
+from cotrain.analysis._mouse_trap import mouse_trap_scores
 from cotrain.analysis._mse_decomposition import MseParts, mse_decomposition
+from cotrain.analysis._network_figure import network_figure
+from cotrain.analysis._network_table import NetworkSize, network_correlations, network_size, network_table
 from cotrain.analysis._neuron_metrics import (
     Summary,
     VarianceCeiling,
@@ -113,6 +118,7 @@ __all__ = [
     "ManifoldRuns",
     "ManifoldSpectrum",
     "MseParts",
+    "NetworkSize",
     "Ols",
     "Pca",
     "PermutationTest",
@@ -151,6 +157,7 @@ __all__ = [
     "corruption_errors",
     "crossvalidated_rdm",
     "deltas_as_text",
+    "deltas_figure",
     "draw_differences",
     "draw_heat_maps",
     "draw_rdm",
@@ -172,6 +179,7 @@ __all__ = [
     "k_fold",
     "label_summary",
     "layer_depths",
+    "layer_scores",
     "linear_svm_score",
     "looks",
     "manifold_geometry",
@@ -183,7 +191,13 @@ __all__ = [
     "manifolds_of_sessions",
     "mds_figure",
     "mean_squared_error",
+    "mouse_trap_scores",
     "mse_decomposition",
+    "network_correlations",
+    "network_figure",
+    "network_scores",
+    "network_size",
+    "network_table",
     "neuron_correlations",
     "noise_ceiling",
     "noise_precision",

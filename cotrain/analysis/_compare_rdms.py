@@ -11,14 +11,17 @@ from scipy.stats import kendalltau
 from torch import Tensor
 
 from cotrain.analysis._arrays import Given, like
+from cotrain.analysis._plain_pairs import plain_pairs, unit_rows
 from cotrain.analysis._tagged_rdm import Rdm, only_known, same_stimuli
 from cotrain.analysis._unit_vectors import OF_MATRICES, OF_PAIRS, double_centred, unit_vectors
 from cotrain.analysis._weighted_rdms import weighted_vectors
 from cotrain.dissimilarity import pairs
 from cotrain.errors import CotrainError, DataError, did_you_mean
 
+Numbers = NDArray[np.float64]
 BY_PAIRS = ("tau_a", "tau_b", "bures")  # of no space of unit vectors
 COMPARISONS: tuple[str, ...] = tuple(sorted({*OF_PAIRS, *OF_MATRICES, *BY_PAIRS, "whitened_cosine"}))
+OF_VECTORS = frozenset({*OF_PAIRS, "tau_a", "tau_b"})
 RANKED = ("spearman", "rho_a", "tau_a", "tau_b")
 # other names that people know them by; the second row is rsatoolbox's
 OTHER_NAMES = {"linear_cka": "cka", "kendall": "tau_b", "kendall_tau": "tau_b", "whitened_cosine": "cka"} | {
@@ -85,15 +88,15 @@ def compare_rdms(a: Given | Rdm, b: Given | Rdm, method: str = "pearson", *, mis
             than 3; a pair is NaN, or missing="omit" does not go with the method; or as `Rdm`.
     """
     name = comparison_name(method)
+    if name in OF_VECTORS and (plain := plain_pairs(a, b)) is not None:
+        return _squeezed(torch.from_numpy(_of_vectors(*plain, name)), a, b)
     first, second = same_stimuli(a, b)
     check_number(first.shape[-1], name)
     if missing == "omit" and bool(first.isnan().any() or second.isnan().any()):
         values = _without_missing(first, second, name)
     else:
         values = similarities(only_known(first, "The first matrix"), only_known(second, "The second matrix"), name)
-    values = values.squeeze(0) if first.ndim == 2 else values
-    values = values.squeeze(-1) if second.ndim == 2 else values
-    return like(values, *(one.values if isinstance(one, Rdm) else one for one in (a, b)))
+    return _squeezed(values, a, b)
 
 
 def similarities(first: Tensor, second: Tensor, name: str) -> Tensor:
@@ -103,18 +106,23 @@ def similarities(first: Tensor, second: Tensor, name: str) -> Tensor:
         return unit_vectors(first, name) @ unit_vectors(second, name).T
     if name == "bures":
         return _bures(first, second)
-    found = [[kendall(x, y, name) for y in _rows(second)] for x in _rows(first)]
-    return torch.tensor(found, dtype=torch.float64, device=first.device)
+    return torch.from_numpy(kendall(_rows(first), _rows(second), name)).to(first.device)
 
 
-def kendall(x: NDArray[np.float64], y: NDArray[np.float64], name: str) -> float:
-    """Kendall's tau-a or tau-b of two vectors; tau-b of a constant one is NaN."""
-    untied = [_untied(values) for values in (x, y)]
-    if 0 in untied:
-        return float("nan") if name == "tau_b" else 0.0
-    tau = float(kendalltau(x, y).statistic)
+def kendall(first: Numbers, second: Numbers, name: str) -> Numbers:
+    """Kendall's tau-a or tau-b of each row of one with each of the other; of a constant one tau-b is NaN, tau-a 0."""
+    found = np.empty((len(first), len(second)))
+    for column, y in enumerate(second):
+        # once for all where there are several: SciPy is faster with what is in order
+        order = y.argsort(kind="stable") if len(first) > 1 else slice(None)
+        ordered = y[order]
+        found[:, column] = [kendalltau(x[order], ordered).statistic for x in first]
+    if name == "tau_b":
+        return found
     # of the same concordant less discordant pairs, tau-b takes the share of those that are tied in neither
-    return tau if name == "tau_b" else tau * (untied[0] * untied[1]) ** 0.5
+    untied = [np.array([_untied(row) for row in rows]) for rows in (first, second)]
+    share = untied[0][:, None] * untied[1]
+    return np.where(share > 0, found * np.sqrt(share), 0.0)
 
 
 def check_number(stimuli: int, name: str) -> None:
@@ -128,13 +136,30 @@ def check_number(stimuli: int, name: str) -> None:
         raise DataError(f"{name!r} of RDMs needs {fewest} stimuli or more, found {stimuli}.")
 
 
-def _rows(rdms: Tensor) -> NDArray[np.float64]:
+def _rows(rdms: Tensor) -> Numbers:
     return np.asarray(pairs(rdms).detach().cpu().numpy())
 
 
-def _untied(values: NDArray[np.float64]) -> float:
+def _of_vectors(first: Numbers, second: Numbers, name: str) -> Numbers:
+    if name in OF_PAIRS:
+        return unit_rows(first, name) @ unit_rows(second, name).T
+    return kendall(first, second, name)
+
+
+def _squeezed(values: Tensor, a: Given | Rdm, b: Given | Rdm) -> Any:
+    """Of the kind that was given, without the axis of a single RDM."""
+    first, second = (one.values if isinstance(one, Rdm) else one for one in (a, b))
+    values = values.squeeze(0) if np.ndim(first) == 2 else values
+    values = values.squeeze(-1) if np.ndim(second) == 2 else values
+    return like(values, first, second)
+
+
+def _untied(values: Numbers) -> float:
     """Share of pairs of values that differ."""
-    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
+    ordered = np.sort(values)
+    if (ordered[1:] != ordered[:-1]).all():
+        return 1.0
+    counts = np.unique(ordered, return_counts=True)[1].astype(np.float64)
     total = len(values) * (len(values) - 1)
     return float(1 - (counts * (counts - 1)).sum() / total) if len(counts) > 1 else 0.0
 
@@ -175,5 +200,5 @@ def _known_pairs(x: Tensor, y: Tensor, name: str) -> Tensor:
     a, b = pairs(x)[chosen], pairs(y)[chosen]
     if name in OF_PAIRS:
         return OF_PAIRS[name](a) @ OF_PAIRS[name](b)
-    tau = kendall(a.detach().cpu().numpy(), b.detach().cpu().numpy(), name)
-    return torch.tensor(tau, dtype=x.dtype, device=x.device)
+    tau = kendall(a.detach().cpu().numpy()[None], b.detach().cpu().numpy()[None], name)
+    return torch.from_numpy(tau)[0, 0].to(x)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cotrain.analysis._robustness import CLEAN, Robustness, by_label, require_label
+from cotrain.analysis._evaluated_rows import by_label
+from cotrain.analysis._robustness import CLEAN, Robustness, require_label
 from cotrain.errors import CotrainError
 from cotrain.metrics import mean_corruption_error, relative_mean_corruption_error
 

@@ -17,7 +17,8 @@ def product(left: Tensor, right: Tensor) -> Tensor:
     """The product of two matrices that need no gradient; of a matrix and its own transpose, exactly symmetric."""
     if left.device.type != "cpu":
         return left @ right
-    return torch.from_numpy(np.matmul(left.numpy(), right.numpy()))
+    with np.errstate(over="ignore", invalid="ignore"):  # `eigenvectors` says what is too large
+        return torch.from_numpy(np.matmul(left.numpy(), right.numpy()))
 
 
 def eigenvectors(symmetric: Tensor) -> tuple[Tensor, Tensor]:

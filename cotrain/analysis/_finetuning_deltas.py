@@ -50,13 +50,20 @@ def finetuning_deltas(scores: pd.DataFrame, before: str, *, confidence: float = 
     return table
 
 
-def deltas_as_text(table: pd.DataFrame, *, single_seed: bool = False, percent: bool = True) -> str:
+def deltas_as_text(
+    table: pd.DataFrame,
+    *,
+    single_seed: bool = False,
+    percent: bool = True,
+    columns: tuple[str, str] = ("before", "after"),
+) -> str:
     """A Markdown table of what `finetuning_deltas` found.
 
     Args:
         table: Its rows.
         single_seed: Whether a difference of one seed may stand there; it is then marked as such.
         percent: Whether values are shares, to be written in points of a hundred.
+        columns: What the two values are called, of which the second less the first is the difference.
 
     Raises:
         CotrainError: A difference is of one seed, and that is not allowed.
@@ -66,11 +73,11 @@ def deltas_as_text(table: pd.DataFrame, *, single_seed: bool = False, percent: b
         raise CotrainError(
             f"The difference of {alone.iloc[0].label!r} is of one seed ({len(alone)} of {len(table)} rows are), so "
             "nothing says whether another seed would agree. Train more seeds, or ask for the table with "
-            "single_seed=True, which says so in each such row."
+            "single_seed=True (`cotrain deltas --single-seed`), which says so in each such row."
         )
     unit, digits = (100, 2) if percent else (1, 3)
     lines = [
-        "| finetuned on | score | before | after | difference | 95 % interval, seeds |",
+        f"| finetuned on | score | {columns[0]} | {columns[1]} | difference | 95 % interval, seeds |",
         "|---|---|---|---|---|---|",
     ]
     for _, row in table.iterrows():

@@ -10,11 +10,13 @@ from torch import nn
 from cotrain.analysis._extract import network_of
 from cotrain.analysis._layers import Layers, chosen_layers, depths_of
 from cotrain.analysis._places import try_out
-from cotrain.analysis._shown_images import ShownImages
+from cotrain.analysis._shown_images import Prepare, ShownImages
 from cotrain.analysis._undisturbed import undisturbed
 
 
-def layer_depths(model: nn.Module, images: Any, layers: Layers, *, task: str = "") -> dict[str, float]:
+def layer_depths(
+    model: nn.Module, images: Any, layers: Layers, *, task: str = "", prepare: Prepare | None = None
+) -> dict[str, float]:
     """Share of the network's blocks that is done when a layer is, above 0 and at most 1.
 
     Of the third of four blocks 0.75, as "depth:0.75" means that block; within a block, depth grows evenly with what a
@@ -24,7 +26,7 @@ def layer_depths(model: nn.Module, images: Any, layers: Layers, *, task: str = "
         model: As for `extract`; it is left as it was.
         images: As for `extract`; the first one is passed twice.
         layers: As for `extract`.
-        task: As for `extract`.
+        task, prepare: As for `extract`.
 
     Returns:
         {layer: depth} in the order of a pass.
@@ -38,7 +40,7 @@ def layer_depths(model: nn.Module, images: Any, layers: Layers, *, task: str = "
     """
     looked_at = network_of(model, task, None)
     shown = ShownImages(
-        images, device=looked_at.device, dtype=looked_at.dtype, keep_bytes=looked_at.normalises, prepare=None
+        images, device=looked_at.device, dtype=looked_at.dtype, keep_bytes=looked_at.normalises, prepare=prepare
     )
     with undisturbed(looked_at.whole), torch.no_grad(), torch.autocast(looked_at.device.type, enabled=False):
         trial = try_out(looked_at.layers, looked_at.run, shown.batch(0, 1))

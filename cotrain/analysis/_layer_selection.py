@@ -18,7 +18,7 @@ from cotrain.analysis._arrays import Array, matrix
 from cotrain.analysis._folds import Folds, FoldsLike, as_folds, given_folds
 from cotrain.analysis._held_out_scores import Metric, require_metric
 from cotrain.analysis._known_rows import require_pair
-from cotrain.analysis._regress import regress
+from cotrain.analysis._regress import cross_validated
 from cotrain.analysis._regression_methods import Method
 from cotrain.analysis._score_tables import require_columns, require_neurons_once
 from cotrain.errors import DataError, did_you_mean
@@ -112,12 +112,12 @@ def select_layers(
     for number, (train, test) in enumerate(outer.pairs):
         parts = _inner(inner, len(targets), train, seed)
         rows = torch.from_numpy(train)
-        found = [regress(one[rows], targets[rows], method, parts).scores(metric) for one in held.values()]
+        found = [cross_validated(one[rows], targets[rows], method, parts).scores(metric) for one in held.values()]
         places[number] = _best(torch.stack(found).numpy(), member, metric)
         split = given_folds([(train, test)], len(targets))
         for place in np.unique(places[number][places[number] >= 0]):
             of = np.flatnonzero(places[number] == place)
-            fit = regress(held[layers[place]], targets[:, torch.from_numpy(of)], method, split)
+            fit = cross_validated(held[layers[place]], targets[:, torch.from_numpy(of)], method, split)
             scores[number, of] = fit.scores(metric).numpy()
     names = np.array([*layers, ""])  # the last one where no layer has a score
     return LayerSelection(names[places], scores, layers, outer, metric)
@@ -160,7 +160,9 @@ def chosen_layers(
     known = list(dict.fromkeys(scores[split]))
     for name in (selection, report):
         if name not in known:
-            raise DataError(f"chosen_layers: there is no split {name!r}.{did_you_mean(str(name), map(str, known))}")
+            raise DataError(
+                f"chosen_layers: there is no split {name!r}.{did_you_mean(str(name), [str(one) for one in known])}"
+            )
     keys = list(dict.fromkeys([*per, "metric"]))
     require_neurons_once(scores, list(dict.fromkeys([*keys, "layer", split])), "chosen_layers")
     choosing, reported = scores[scores[split] == selection], scores[scores[split] == report]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cotrain.analysis._robustness import by_label
+from cotrain.analysis._evaluated_rows import by_label, with_labels
 from cotrain.errors import CotrainError, did_you_mean
 
 if TYPE_CHECKING:
@@ -83,12 +83,8 @@ def manifold_runs(
         epoch=found.get("epoch", 0),
         control=found.get("control", ""),
     )
-    known = list(dict.fromkeys(found.label))
-    for label in labels or ():
-        if label not in known:
-            raise CotrainError(f"No evaluated run has the label {label!r}.{did_you_mean(label, known)}")
-    shown = tuple(dict.fromkeys(known if labels is None else labels))
-    found = by_label(found[found.label.isin(shown)], shown)
+    found, shown = with_labels(found, labels)
+    found = by_label(found, shown)
     _require_one_run(found)
     last = found.groupby("run_key").epoch.transform("max")
     stands = found["best"].astype(bool) if "best" in found else found.epoch == last

@@ -109,7 +109,7 @@ def _of_kendall(values: Tensor, name: str) -> Tensor:
     total = held.sum(0)
     rows = values.detach().cpu().numpy()
     bounds = [
-        [kendall(pooled.cpu().numpy(), row, name) for pooled, row in zip(pools, rows, strict=True)]
+        [kendall(pooled.cpu().numpy()[None], row[None], name).item() for pooled, row in zip(pools, rows, strict=True)]
         for pools in (total - held, total.expand(len(held), -1))
     ]
     return torch.tensor(bounds, dtype=values.dtype, device=values.device).mean(1)

@@ -110,6 +110,16 @@ def regress(x: Array, y: Array, method: Method | object, folds: FoldsLike = 5, *
         DataError: Rows do not fit, features are not finite, targets are unknown to a method that needs them, or the
             method is none.
     """
+    fit = cross_validated(x, y, method, folds, seed=seed)
+    if isinstance(fit.method, Ridge) and len(fit.method.alphas) > 1 and fit.alphas is not None:
+        alphas = np.asarray(fit.alphas)
+        smallest, largest = (int((alphas == end).sum()) for end in (min(fit.method.alphas), max(fit.method.alphas)))
+        warn_of_ends(smallest, largest, alphas.size, "regress, targets times folds")
+    return fit
+
+
+def cross_validated(x: Array, y: Array, method: Method | object, folds: FoldsLike, *, seed: int = 0) -> Regression:
+    """What `regress` gives, without a word on the ends of the grid of alphas."""
     features, targets = matrix(x, "regress, features"), matrix(y, "regress, targets")
     require_pair(features, targets, "regress")
     used, split = as_method(method), as_folds(folds, len(features), seed=seed)
@@ -131,9 +141,6 @@ def regress(x: Array, y: Array, method: Method | object, folds: FoldsLike = 5, *
             by_fold[number][:, group] = found
             if chosen is not None:
                 alphas[number, group] = chosen
-    if isinstance(used, Ridge) and len(used.alphas) > 1:
-        smallest, largest = (int((alphas == end).sum()) for end in (min(used.alphas), max(used.alphas)))
-        warn_of_ends(smallest, largest, alphas.size, "regress, targets times folds")
     total = np.zeros(outputs.shape)
     times = np.zeros((len(outputs), 1))
     for guesses, (_, test) in zip(by_fold, split.pairs, strict=True):

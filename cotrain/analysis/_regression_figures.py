@@ -60,7 +60,7 @@ def regression_neurons_figure(held: RegressionScores, *, title: str | None = Non
     known = held.rows.score.dropna()
     if not len(known):
         raise CotrainError(f"No neuron of {held.target!r} has a score.")
-    edges = np.linspace(min(0.0, float(known.min())), max(float(known.max()), 1e-3), BINS + 1)
+    edges = np.linspace(min(0.0, float(known.min())), max(float(known.max()), 1e-3), BINS + 1).tolist()
     for axes, layer in zip(panels, held.layers, strict=False):
         for label, look in looks(held.labels).items():
             rows = held.rows[(held.rows.label == label) & (held.rows.layer == layer)].score.dropna()
@@ -88,7 +88,7 @@ def regression_scatter_figure(held: RegressionScores, first: str, second: str, *
     """
     pairs = regression_pairs(held, first, second)
     layers = [layer for layer in held.layers if layer in set(pairs.layer)]
-    figure, panels = _panels(held, layers, title, width=HEIGHT - 0.3)
+    figure, panels = _panels(held, layers, title, width=HEIGHT - 0.3, height=HEIGHT + 0.4)
     look = looks(held.areas)
     low, high = float(pairs[[first, second]].min().min()), float(pairs[[first, second]].max().max())
     margin = 0.05 * max(high - low, 1e-3)
@@ -100,7 +100,7 @@ def regression_scatter_figure(held: RegressionScores, first: str, second: str, *
             axes.scatter(of_area[first], of_area[second], s=11, color=colour, marker=marker, alpha=0.7, lw=0, zorder=2)
         better = int((part[second] > part[first]).sum())
         axes.set_title(f"{axes.get_title()}\n{better} of {len(part)} above the line", fontsize=SMALL)
-        axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal")
+        axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), box_aspect=1)
         bare(axes, broken(first))
     panels[0].set_ylabel(broken(second), fontsize=SMALL)
     shown = {area or "neurons": look[area]._replace(style="") for area in held.areas}

@@ -17,13 +17,11 @@ WIDE_GRID = tuple(float(alpha) for alpha in np.logspace(-2, 8, 21))
 
 
 class Method(Protocol):
-    """Fits some stimuli and predicts others; each call starts anew.
+    """Fits some stimuli and predicts others; each call starts anew."""
 
-    Args:
-        each_alone: Whether a target's fit does not depend on the other targets.
-    """
-
-    each_alone: bool
+    @property
+    def each_alone(self) -> bool:
+        """Whether a target's fit does not depend on the other targets."""
 
     def fit_predict(
         self, x: NDArray[Any], y: NDArray[Any], others: NDArray[Any]

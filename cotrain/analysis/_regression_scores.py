@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cotrain.analysis._robustness import only_one
+from cotrain.analysis._evaluated_rows import only_one, with_labels
 from cotrain.analysis._score_tables import COLUMNS, aggregate_scores
-from cotrain.errors import CotrainError, did_you_mean
+from cotrain.errors import CotrainError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LAYER = ["layer_place", "layer", "depth"]
 NEURON = ["session", "neuron", "area", "subject"]
-NOTHING = {"label": "", "seed": 0, "epoch": 0, "target": ""}  # of a table that does not say
+NOTHING: dict[str, str | int] = {"label": "", "seed": 0, "epoch": 0, "target": ""}  # of a table that does not say
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,10 @@ def regression_scores(
         raise CotrainError(f"A table of scores of neurons has the columns {', '.join(needed)}; no {missing}.")
     if not len(frame):
         raise CotrainError("The table of scores of neurons has no row: evaluate some runs first.")
-    frame = frame.assign(**{name: value for name, value in NOTHING.items() if name not in frame})
+    frame = frame.copy(deep=False)
+    for name, value in NOTHING.items():
+        if name not in frame:
+            frame[name] = value
     target = only_one("target", target, list(dict.fromkeys(frame.target)))
     found = frame[frame.target == target]
     metrics = list(dict.fromkeys(found.metric))
@@ -96,12 +99,7 @@ def regression_scores(
         if wanted is not None:
             only_one(what, wanted, list(dict.fromkeys(found[what])))
             found = found[found[what] == wanted]
-    known = list(dict.fromkeys(found.label))
-    for label in labels or ():
-        if label not in known:
-            raise CotrainError(f"No evaluated run has the label {label!r}.{did_you_mean(label, known)}")
-    shown = tuple(dict.fromkeys(known if labels is None else labels))
-    found = found[found.label.isin(shown)]
+    found, shown = with_labels(found, labels)
     bound = found.ceiling.where(found.ceiling >= 0)
     if metric == "pearson":
         bound = bound**0.5
@@ -147,4 +145,5 @@ def _means(frame: pd.DataFrame, seeds: dict[str, int]) -> pd.DataFrame:
     counts = by.score.count()
     of_label = found.index.get_level_values("label").map(seeds).to_numpy()
     found["score"] = found.score.where(counts.to_numpy() == of_label)
-    return found[by.size().to_numpy() == of_label].reset_index()
+    whole: pd.DataFrame = found[by.size().to_numpy() == of_label]
+    return whole.reset_index()

@@ -129,4 +129,5 @@ def covariance_form(features: Tensor) -> CovarianceForm:
 
 def _product(left: Tensor, right: Tensor) -> Tensor:
     """(n, rank) with (rank, ...)."""
-    return product(left, right.flatten(1)).unflatten(1, right.shape[1:])
+    found: Tensor = product(left, right.flatten(1)).unflatten(1, right.shape[1:])
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cotrain.analysis._evaluated_rows import by_label, only_one, with_labels
 from cotrain.analysis._paired import paired_differences
 from cotrain.analysis._style import grouped
 from cotrain.errors import CotrainError, did_you_mean
@@ -86,12 +87,7 @@ def robustness(
     found = found[found.metric == metric]
     named = found.label.where(found.label != "", found.run_key.str[:8])
     found = found.assign(label=named, value=found.value.astype(float))
-    known = list(dict.fromkeys(found.label))
-    for label in labels or ():
-        if label not in known:
-            raise CotrainError(f"No evaluated run has the label {label!r}.{did_you_mean(label, known)}")
-    shown = tuple(dict.fromkeys(known if labels is None else labels))
-    found = found[found.label.isin(shown)]
+    found, shown = with_labels(found, labels)
     if not (found.corruption != CLEAN).any():
         raise CotrainError(f"Of task {task!r} there is no {metric} under corruption, only the clean one.")
     _require_one_run(found)
@@ -165,27 +161,6 @@ def require_label(held: Robustness, label: str) -> None:
     """
     if label not in held.labels:
         raise CotrainError(f"No evaluated run has the label {label!r}.{did_you_mean(label, held.labels)}")
-
-
-def by_label(rows: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
-    """Rows in the order of their labels, those of one label in the order that they have."""
-    place = {label: number for number, label in enumerate(labels)}
-    return rows.sort_values("label", key=lambda column: column.map(place), kind="stable")
-
-
-def only_one(what: str, wanted: str | None, known: list[str], where: str = "") -> str:
-    """What is wanted of what is known, or else the only one.
-
-    Raises:
-        CotrainError: It is not known, or nothing is wanted and several are known.
-    """
-    if wanted is None:
-        if len(known) > 1:
-            raise CotrainError(f"There are several {what}s: {', '.join(sorted(known))}. Say which {what} is meant.")
-        return known[0]
-    if wanted not in known:
-        raise CotrainError(f"There is no {what} {wanted!r}{where}.{did_you_mean(wanted, known)}")
-    return wanted
 
 
 def _require_one_run(found: pd.DataFrame) -> None:

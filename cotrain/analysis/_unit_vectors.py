@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor
 
@@ -17,9 +19,21 @@ ROUNDING = 1e-13  # of a length in float64
 Rdms = Float[Tensor, "*rdms stimuli stimuli"]
 
 
+def mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1 along the last axis, the mean rank for equal values; all NaN where one is NaN."""
+    order = values.argsort(-1)
+    ordered = np.take_along_axis(values, order, -1)
+    # in measured dissimilarities ties are rare, and without any the order is all
+    if not (ordered[..., 1:] > ordered[..., :-1]).all():  # of NaN, too, nothing is larger
+        return np.asarray(rankdata(values, axis=-1), dtype=np.float64)
+    found = np.empty(values.shape)
+    np.put_along_axis(found, order, np.arange(1.0, values.shape[-1] + 1), -1)
+    return found
+
+
 def ranks(values: Float[Tensor, "*rdms pairs"]) -> Float[Tensor, "*rdms pairs"]:
     """Ranks from 1, the mean rank for equal values; without a gradient."""
-    return torch.from_numpy(rankdata(values.detach().cpu().numpy(), axis=-1)).to(values)
+    return torch.from_numpy(mean_ranks(values.detach().cpu().numpy())).to(values)
 
 
 def double_centred(matrix: Rdms) -> Float[Tensor, "*rdms entries"]:

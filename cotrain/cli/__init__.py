@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from cotrain import __version__
 from cotrain.cli import _data as data
+from cotrain.cli import _deltas as deltas
 from cotrain.cli import _diff as diff
 from cotrain.cli import _evaluate as evaluate
 from cotrain.cli import _experiments as experiments
@@ -64,6 +65,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cotrain {__version__}")
     commands = Commands(parser, "cotrain")
-    for room in (experiments, queue, queries, diff, watch, export, removal, tags, evaluate, plot, store, data, server):
+    for room in (
+        experiments,
+        queue,
+        queries,
+        diff,
+        watch,
+        export,
+        removal,
+        tags,
+        evaluate,
+        deltas,
+        plot,
+        store,
+        data,
+        server,
+    ):
         room.add_commands(commands)
     return parser

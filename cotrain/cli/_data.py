@@ -10,7 +10,7 @@ from cotrain.cli._commands import Commands
 from cotrain.errors import CotrainError
 from cotrain.settings import data_folder
 
-FORMATS = ("cadena2024", "cadieu2014", "cotrain", "cowley2023", "majaj2015", "sinz_pickles")
+FORMATS = ("brain_observatory", "cadena2024", "cadieu2014", "cotrain", "cowley2023", "majaj2015", "sinz_pickles")
 """Those of `cotrain.data.recordings`, named here so that `--help` needs no torch."""
 
 

@@ -11,6 +11,7 @@ from cotrain.data._arrays import (
 )
 from cotrain.data._augment import AugmentConfig, augment
 from cotrain.data._class_manifolds import ClassManifoldsConfig, class_manifolds
+from cotrain.data._condition_labels import ConditionLabelsConfig
 from cotrain.data._controls import (
     GaussianSurrogateConfig,
     SelectClassesConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "ClassManifoldsConfig",
+    "ConditionLabelsConfig",
     "Data",
     "Decoded",
     "DigitsConfig",

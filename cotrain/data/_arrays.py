@@ -104,7 +104,7 @@ def arrays(config: ArraysConfig, *, seed: int) -> Data:
         if given is not None:
             raise DataError(f"{config.path}: give either `test_images` or `given_split`.")
         images, given, strata = _with_test_images(images, held, config)
-    if (given is None or "test" not in given) == (config.split.test == 0):
+    if (given is None or "test" not in given) == (not config.split.test and not config.split.folds):
         raise DataError(f"{config.path}: give either a test set with a test share of 0, or a test share above 0.")
     groups = duplicate_groups(images, near=config.split.near_duplicates)
     index = split_groups(groups, config.split, seed=seed, strata=strata, given=given)

@@ -10,6 +10,7 @@ import torch
 from annotated_types import Ge
 
 from cotrain.config import AddedLater, Config, NotIdentity
+from cotrain.data._condition_labels import ConditionLabelsConfig, condition_labels, label_source
 from cotrain.data._duplicates import duplicate_groups
 from cotrain.data._image_files import Preparation
 from cotrain.data._neural_targets import neural_targets
@@ -44,10 +45,15 @@ class RecordedConfig(Config):
     damaged: Annotated[Literal["stop", "skip"], AddedLater(neutral="stop")] = "stop"  # at an image that cannot be read
     storage: Annotated[Literal["memory_map", "files"], NotIdentity()] = "memory_map"
     """Where images in files are while training: decoded once into the cache, or decoded each time they are used."""
+    labels: Annotated[tuple[ConditionLabelsConfig, ...], AddedLater(neutral=())] = ()
+    """Classifications of the same pictures in the same split, by what the files say of the stimuli."""
 
 
 def recorded(config: RecordedConfig, *, seed: int) -> Data:
     """Read the sessions; equal images, of whatever sessions, stay in one split.
+
+    With `labels`, classes are in equal shares in all splits, those of the first of them; a picture that several
+    sessions showed is in the classification once for each.
 
     Raises:
         DataError: A file is missing, damaged or does not fit.
@@ -73,9 +79,17 @@ def recorded(config: RecordedConfig, *, seed: int) -> Data:
                 f"{config.path}: the sessions {ungiven} have no given split, others have. Use given_split=False."
             )
         given = [s.split[row] for name, s in recording.sessions.items() if s.split for row in kept[name]]
-    groups = duplicate_groups(joined_images(list(images.values())), near=config.split.near_duplicates)
-    # a session is a stratum, so that each has its share of every split
-    index = split_groups(groups, config.split, seed=seed, strata=owner, given=given)
+    tasks = [config.task, *(held.task for held in config.labels)]
+    if double := [task for task in tasks if tasks.count(task) > 1]:
+        raise DataError(f"{config.path}: the task {double[0]!r} is named twice. Rename one.")
+    every = joined_images(list(images.values()))
+    labels = {held.task: condition_labels(held, recording, kept, config.path) for held in config.labels}
+    groups = duplicate_groups(every, near=config.split.near_duplicates)
+    # a session is a stratum, or a class in one, so that each has its share of every split
+    strata = owner
+    for numbers, classes in list(labels.values())[:1]:
+        strata = owner * (len(classes) + 1) + numbers
+    index = split_groups(groups, config.split, seed=seed, strata=strata, given=given)
     splits: dict[str, dict[str, dict[str, Source]]] = {split: {config.task: {}} for split in index}
     for number, (name, session) in enumerate(recording.sessions.items()):
         rows = {split: torch.from_numpy(held[owner[held] == number] - starts[number]) for split, held in index.items()}
@@ -91,6 +105,9 @@ def recorded(config: RecordedConfig, *, seed: int) -> Data:
         whole = Source("neural", images[name], mean, repeats=trials, unit=unit, neuron_metadata=session.neurons)
         for split, row in rows.items():
             splits[split][config.task][name] = _without_padding(whole.subset(row))
+    for split, held in index.items():
+        for task, (numbers, classes) in labels.items():
+            splits[split][task] = {"": label_source(every, numbers, classes, held)}
     return assemble(splits)
 
 

@@ -10,7 +10,6 @@ from cotrain.evaluations._neural_regression import NeuralRegressionConfig, neura
 from cotrain.evaluations._neuron_scores import NeuronScore, NeuronScoresConfig, neuron_scores
 from cotrain.evaluations._noise_accuracy import NoiseAccuracy, NoiseAccuracyConfig, noise_accuracy
 from cotrain.evaluations._noise_mixture import NoiseMixture, NoiseMixtureConfig, noise_mixture
-from cotrain.evaluations._object_readout import object_readout
 from cotrain.evaluations._recording_noise import RecordingNoiseConfig
 from cotrain.evaluations._regression_methods import OlsConfig, PlsConfig, RidgeConfig
 from cotrain.evaluations._regression_rows import LayerRegression, NeuronRegression
@@ -61,7 +60,6 @@ __all__ = [
     "neuron_scores",
     "noise_accuracy",
     "noise_mixture",
-    "object_readout",
     "rsa",
     "rsa_picture",
     "sit_scores",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cotrain.data import Data, Images
-from cotrain.errors import DataError
+from cotrain.config import Config
+from cotrain.data import Data, Images, image_facts
+from cotrain.errors import DataError, did_you_mean
 from cotrain.evaluations._layer_features import task_shown
 from cotrain.evaluations._stimulus_file import StimulusFileConfig, read_stimuli, require_own_names
 from cotrain.models import MultiTaskModel
+from cotrain.resolve import build
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def labelled_images(
     shown_as: str,
     of_class: int | None,
     what: str,
+    labelled: Config | None = None,
+    seed: int = 0,
 ) -> Iterator[LabelledImages]:
     """Those of each classification, then those of each file.
 
@@ -69,21 +73,32 @@ def labelled_images(
         tasks: Classifications, by name; none: all.
         split: Whose images.
         files: With labels.
-        shown_as: Of files: the model's task whose image size and normalisation are used; "": its first.
+        shown_as: Of files and `labelled`: the model's task whose image size and normalisation are used; "": its first.
         of_class: The first so many images of each class; None: all.
         what: What needs the labels of files, in words.
+        labelled: Data whose classifications are taken in place of those of the run's own. Images of which the run's
+            own data hold the same pixels in another split are refused.
+        seed: With which they are split.
 
     Raises:
-        DataError: A file is not as its config says, has no labels, or two have one name.
+        DataError: A file is not as its config says, has no labels, or two have one name; or `labelled` data have no
+            such classification, images of another shape, or images of another split of the run.
     """
-    require_own_names(files, data, "sets of images")
-    for task, sessions in data.splits[split].items():
-        if data.info.tasks[task].kind != "classification" or (tasks and task not in tasks):
+    asked = data if labelled is None else _other_data(labelled, data, tasks, split, seed)
+    require_own_names(files, asked, "sets of images")
+    for task, sessions in asked.splits[split].items():
+        if asked.info.tasks[task].kind != "classification" or (tasks and task not in tasks):
             continue
+        shown = task_shown(model, task, shown_as)
+        shapes = asked.info.tasks[task].image_shape, data.info.tasks[shown].image_shape
+        if labelled is not None and shapes[0] != shapes[1]:
+            raise DataError(
+                f"labelled: images of {task!r} are {shapes[0]}, those that the run saw {shapes[1]} (channels, height, "
+                "width). Give the data the same size and colours."
+            )
         for session, source in sessions.items():
             chosen = source.subset(torch.from_numpy(_first_of_each(source.targets.cpu().numpy(), of_class)))
             labels = chosen.targets.cpu().numpy()
-            shown = task_shown(model, task, shown_as)
             yield LabelledImages(task, session, chosen.images, shown, labels, chosen.class_names)
     for file in files:
         if not file.labels:
@@ -94,6 +109,30 @@ def labelled_images(
         rows = _first_of_each(read.labels, of_class)
         responses = None if read.responses is None else read.responses.nanmean(1)[rows]
         yield LabelledImages(file.name, "", read.images[rows], shown, read.labels[rows], (), responses)
+
+
+def _other_data(config: Config, own: Data, tasks: Sequence[str], split: str, seed: int) -> Data:
+    """Data all of whose classifications that are asked for are there, on images that are held out."""
+    found: Data = build(config, seed=seed)
+    known = [name for name, task in found.info.tasks.items() if task.kind == "classification"]
+    if not known:
+        raise DataError("labelled: these data have no classification. Name data with one, or leave `labelled` out.")
+    for task in tasks:
+        if task not in known:
+            raise DataError(f"labelled: these data have no classification {task!r}.{did_you_mean(task, known)}")
+    seen = _digests(own, [name for name in own.splits if name != split], own.info.tasks)
+    if twice := len(seen & _digests(found, [split], tasks or known)):
+        raise DataError(
+            f"labelled: {twice} of the {split} images are in another split of the data that the run was trained on, so "
+            "that it may have learnt them. Split both data alike."
+        )
+    return found
+
+
+def _digests(data: Data, splits: Iterable[str], tasks: Iterable[str]) -> set[bytes]:
+    """What tells the pixels of all images of these splits and tasks."""
+    sources = [source for split in splits for task in tasks for source in data.splits[split].get(task, {}).values()]
+    return {digest.tobytes() for source in sources for digest in image_facts(source.images).digests}
 
 
 def _first_of_each(labels: NDArray[np.generic], count: int | None) -> NDArray[np.int64]:

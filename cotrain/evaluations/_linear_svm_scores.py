@@ -11,7 +11,7 @@ import torch
 from annotated_types import Ge
 
 from cotrain.analysis import linear_svm_score
-from cotrain.config import Config, NotIdentity
+from cotrain.config import AddedLater, Config, NotIdentity
 from cotrain.data import Data
 from cotrain.errors import DataError
 from cotrain.evaluations._labelled_images import LabelledImages, labelled_images
@@ -19,6 +19,7 @@ from cotrain.evaluations._layer_features import Layers, Reduce, layer_features
 from cotrain.evaluations._recording_noise import RecordingNoiseConfig, recording_noise
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 from cotrain.models import MultiTaskModel
+from cotrain.resolve import AnyConfig
 
 
 class LinearSvmScoresConfig(Config):
@@ -37,10 +38,13 @@ class LinearSvmScoresConfig(Config):
     of_class: Annotated[int, Ge(2)] | None = 40  # the first so many images of each class; none: all
     files: tuple[StimulusFileConfig, ...] = ()  # with labels; with responses too, where there is noise
     noise: RecordingNoiseConfig | None = None  # of files: given to features, in the units of their responses
-    shown_as: str = ""  # of files: the model's task whose image size and normalisation are used; "": its first
+    shown_as: str = ""  # of files and `labelled`: the model's task as whose images theirs are normalised; "": its first
     reduce: Reduce = "average_pool"  # what is kept of each layer's features; "": all, which may take very long
     seed: Annotated[int, Ge(0)] = 0  # of splits, subsets, noise and projections: the same for all runs
     batch_size: Annotated[int, Ge(1), NotIdentity()] = 64  # images at once
+    labelled: Annotated[AnyConfig | None, AddedLater(neutral=None)] = None
+    """Data whose classifications are taken in place of those of the run's own, which a run that was finetuned on an RDM
+    alone lacks; split with the seed of the run. None: the run's own data."""
 
 
 @dataclass(frozen=True)
@@ -80,24 +84,29 @@ def linear_svm_scores(
     config: LinearSvmScoresConfig,
     *,
     device: torch.device,  # noqa: ARG001 features are computed where the model is
-    seed: int = 0,  # noqa: ARG001 what is random is the same for all runs
+    seed: int = 0,
 ) -> list[LayerSvm]:
-    """Score each layer with the images of each classification and file; empty for data without any.
+    """Score each layer with the images of each classification and file; empty for data of the run without any.
+
+    With `labelled`, runs of one seed are asked with the same images and folds whatever they learnt: a run and what was
+    finetuned from it can be compared in pairs. Images of which the run's own data hold the same pixels in another split
+    than `split` are refused.
 
     Args:
         model: On `device`.
         data: Those that it was trained on.
         config: What is computed.
         device: Where features are computed, in float32; machines are trained on the CPU.
-        seed: Not used.
+        seed: The run's, with which `labelled` data are split; all else that is random is the same for all runs.
 
     Raises:
         ModelError: There is no such layer.
-        DataError: A class has too few images, a layer fewer features than a subset, or a file is not as the config
-            says.
+        DataError: A class has too few images, a layer fewer features than a subset, a file is not as the config
+            says, or `labelled` data have no such classification, images of another shape, or images of another split
+            of the run.
     """
     found = []
-    for held in _labelled(model, data, config):
+    for held in _labelled(model, data, config, seed):
         with layer_features(
             model, held.images, config.layers,
             shown_as=held.shown_as, reduce=config.reduce, seed=config.seed, batch=config.batch_size,
@@ -117,7 +126,7 @@ def linear_svm_scores(
     return found
 
 
-def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig) -> Iterator[LabelledImages]:
+def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig, seed: int) -> Iterator[LabelledImages]:
     if config.noise is not None and not config.files:
         raise DataError("noise: it is matched to the responses of files, and no file is given. Leave it out.")
     for file in config.files:
@@ -127,7 +136,7 @@ def _labelled(model: MultiTaskModel, data: Data, config: LinearSvmScoresConfig) 
             )
     found = labelled_images(
         model, data, tasks=config.tasks, split=config.split, files=config.files, shown_as=config.shown_as,
-        of_class=config.of_class, what="linear SVM scores",
+        of_class=config.of_class, what="linear SVM scores", labelled=config.labelled, seed=seed,
     )  # fmt: skip
     for held in found:
         if config.noise is None or held.responses is not None:  # noise is matched to responses, which tasks lack

@@ -19,7 +19,7 @@ from cotrain.analysis import (
     manifold_spectrum,
     randomise_manifolds,
 )
-from cotrain.config import Config, NotIdentity
+from cotrain.config import AddedLater, Config, NotIdentity
 from cotrain.data import Data
 from cotrain.errors import DataError
 from cotrain.evaluations._epochs import Epochs
@@ -30,6 +30,7 @@ from cotrain.evaluations._manifold_rows import ClassManifold, LayerManifolds, of
 from cotrain.evaluations._robustness import each_once
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 from cotrain.models import MultiTaskModel
+from cotrain.resolve import AnyConfig
 from cotrain.seeds import derive_seed
 
 log = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ class ManifoldsConfig(Config):
     controls: Controls = ()  # layers again, with manifolds that lack something: `cotrain.analysis.randomise_manifolds`
     seed: Annotated[int, Ge(0)] = 0  # of classes, directions, controls and projections: the same for all runs
     batch_size: Annotated[int, Ge(1), NotIdentity()] = 64  # images at once
+    labelled: Annotated[AnyConfig | None, AddedLater(neutral=None)] = None
+    """Data whose classifications are taken in place of those of the run's own, as of `linear_svm_scores`."""
 
 
 def manifolds(
@@ -84,7 +87,7 @@ def manifolds(
     config: ManifoldsConfig,
     *,
     device: torch.device,  # noqa: ARG001 features are computed where the model is
-    seed: int = 0,  # noqa: ARG001 what is random is the same for all runs
+    seed: int = 0,
 ) -> list[LayerManifolds | ClassManifold]:
     """Measure the classes of each classification and file in each layer; empty for data without any.
 
@@ -96,7 +99,7 @@ def manifolds(
         data: Those that it was trained on.
         config: What is computed.
         device: Where features are computed, in float32; geometry is computed in float64 on the CPU.
-        seed: Not used.
+        seed: The run's, with which `labelled` data are split; all else that is random is the same for all runs.
 
     Returns:
         For each set of images and layer: its classes, the layer itself, and its controls.
@@ -108,7 +111,7 @@ def manifolds(
     found: list[LayerManifolds | ClassManifold] = []
     sets = labelled_images(
         model, data, tasks=config.tasks, split=config.split, files=config.files, shown_as=config.shown_as,
-        of_class=config.of_class, what="manifolds",
+        of_class=config.of_class, what="manifolds", labelled=config.labelled, seed=seed,
     )  # fmt: skip
     for held in sets:
         chosen = _chosen_classes(held, config)

@@ -93,7 +93,9 @@ def neural_regression(
         files=config.files, file_folds=config.file_folds, parts=config.parts, objects=config.objects,
         shown_as=config.shown_as, seed=config.seed,
     )  # fmt: skip
-    formulas = {metric: config.normalise if metric == "pearson" else "ev/ceiling" for metric in config.metrics}
+    formulas: dict[str, str] = {
+        metric: config.normalise if metric == "pearson" else "ev/ceiling" for metric in config.metrics
+    }
     neurons: list[NeuronRegression] = []
     known: dict[tuple[str, str], Held] = {}
     for recorded in sessions:
@@ -130,16 +132,15 @@ def _of_session(
         for place, (layer, fit) in enumerate(fits):
             for metric, formula in formulas.items():
                 by_fold[metric, place] = fit.by_fold[metric]
-                columns = (
-                    fit.scores[metric], ceiling,
-                    normalised(fit.scores[metric], ceiling, formula, least=config.least_ceiling), fit.alphas,
-                )  # fmt: skip
+                scores = fit.scores[metric]
+                divided = normalised(scores, ceiling, formula, least=config.least_ceiling)
                 rows += [
                     NeuronRegression(
                         recorded.target, recorded.session, metric, place, neuron, layer, depths[layer],
-                        recorded.areas[neuron], recorded.subjects[neuron], *values, counts[neuron],
+                        recorded.areas[neuron], recorded.subjects[neuron], float(scores[neuron]),
+                        float(ceiling[neuron]), float(divided[neuron]), float(fit.alphas[neuron]), counts[neuron],
                     )
-                    for neuron, values in enumerate(zip(*(column.tolist() for column in columns), strict=True))
+                    for neuron in range(len(scores))
                 ]  # fmt: skip
     fewest = min(len(train) for train, _ in recorded.folds.pairs)
     return rows, Held(fewest, len(recorded.scored), recorded.folds.name, by_fold)
@@ -151,8 +152,11 @@ def _fit(features: Tensor, recorded: Recorded, config: NeuralRegressionConfig) -
     columns = torch.arange(neurons)
     if not method.each_alone:  # what is not known of one neuron would be missing for all
         columns = (~recorded.responses.isnan().any(0)).nonzero().flatten()
-    by_fold = {metric: np.full((len(recorded.folds), neurons), np.nan) for metric in config.metrics}
-    scores = {metric: torch.full((neurons,), torch.nan, dtype=torch.float64) for metric in config.metrics}
+    by_fold: dict[str, NDArray[np.float64]] = {}
+    scores: dict[str, Tensor] = {}
+    for metric in config.metrics:
+        by_fold[metric] = np.full((len(recorded.folds), neurons), np.nan)
+        scores[metric] = torch.full((neurons,), torch.nan, dtype=torch.float64)
     alphas = torch.full((neurons,), torch.nan, dtype=torch.float64)
     if len(columns):
         found = regress(features, recorded.responses[:, columns], method, recorded.folds)

@@ -8,7 +8,6 @@ from annotated_types import Ge, Gt, MinLen
 from pydantic import AfterValidator
 
 from cotrain.analysis import Ols, Pls, PrincipalComponents, Ridge
-from cotrain.analysis._regression_methods import Method
 from cotrain.config import Config
 from cotrain.evaluations._robustness import each_once
 
@@ -44,7 +43,7 @@ class OlsConfig(Config):
 MethodConfig = RidgeConfig | PlsConfig | OlsConfig
 
 
-def method_of(config: MethodConfig, components: int | None) -> Method:
+def method_of(config: MethodConfig, components: int | None) -> Ridge | Pls | Ols | PrincipalComponents:
     """The same for `cotrain.analysis.regress`.
 
     Args:
@@ -52,7 +51,7 @@ def method_of(config: MethodConfig, components: int | None) -> Method:
         components: Of principal components, of the fitted stimuli alone, that it is fitted on; None: on all features.
     """
     if isinstance(config, RidgeConfig):
-        method: Method = Ridge(config.alphas, standardise=config.standardise)
+        method: Ridge | Pls | Ols = Ridge(config.alphas, standardise=config.standardise)
     elif isinstance(config, PlsConfig):
         method = Pls(config.components, config.scale)
     else:

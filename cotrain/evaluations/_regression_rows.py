@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from cotrain.analysis import aggregate_scores
 if TYPE_CHECKING:
     import pandas as pd
 
-LAYER = ["target", "layer_place", "layer", "depth"]
 NAN = float("nan")
 
 
@@ -140,7 +139,7 @@ def layer_rows(
     if not neurons:
         return []
     frame = pd.DataFrame([asdict(row) for row in neurons])
-    found = []
+    found: list[LayerRegression] = []
     for target in dict.fromkeys(frame.target):
         whole = frame[frame.target == target]
         for session, area, part in _scopes(whole):
@@ -163,21 +162,22 @@ def _rows(
     target: str, session: str, area: str, part: pd.DataFrame, held: Sequence[Held], formulas: Mapping[str, str],
     draws: int, seed: int,
 ) -> Iterator[LayerRegression]:  # fmt: skip
-    def median(column: str) -> dict[tuple[str, int], Any]:
+    def median(column: str) -> dict[tuple[str, int], dict[Hashable, Any]]:
         rows = aggregate_scores(part.assign(score=part[column]), ["layer_place"], draws=draws, seed=seed)
-        return {(row.metric, row.layer_place): row for row in rows.itertuples()}
+        return {(str(row["metric"]), int(row["layer_place"])): row for row in rows.to_dict("records")}
 
     scores, normalised = median("score"), median("normalised")
     for metric, formula in formulas.items():
         of_metric = part[part.metric == metric]
-        for (place, layer, depth), rows in of_metric.groupby(["layer_place", "layer", "depth"]):
+        for place in sorted(set(of_metric.layer_place)):
+            rows = of_metric[of_metric.layer_place == place]
             score, divided = scores[metric, place], normalised[metric, place]
             alone = held[0].by_fold[metric, place][:, rows.neuron.to_numpy()] if len(held) == 1 else None
             yield LayerRegression(
-                target, session, area, metric, int(place), str(layer), float(depth),
-                float(score.value), float(score.low), float(score.high), float(rows.score.mean()),
-                float(divided.value), float(divided.low), float(divided.high), formula, *_by_fold(alone),
-                int(score.neurons), len(rows) - int(score.neurons), int(divided.neurons),
+                target, session, area, metric, int(place), str(rows.layer.iloc[0]), float(rows.depth.iloc[0]),
+                score["value"], score["low"], score["high"], float(rows.score.mean()),
+                divided["value"], divided["low"], divided["high"], formula, *_by_fold(alone),
+                score["neurons"], score["without_score"], divided["neurons"],
                 sum(one.fitted for one in held), sum(one.scored for one in held), held[0].folds,
             )  # fmt: skip
 

@@ -15,7 +15,7 @@ from cotrain.training import TensorBoardSink, load
 TINY = Path(__file__).parents[1] / "tables" / "tiny.py"
 EXPERIMENTS = ("run", "check", "bench", "find-lr", "key", "enqueue", "work", "retry", "reap")
 QUERIES = ("show", "ls", "report", "diff", "watch", "export", "rm", "tag", "note")
-COMMANDS = (*EXPERIMENTS, *QUERIES, "evaluate", "plot", "gc", "data", "db")
+COMMANDS = (*EXPERIMENTS, *QUERIES, "evaluate", "deltas", "plot", "gc", "data", "db")
 
 
 @pytest.fixture

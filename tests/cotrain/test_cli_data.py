@@ -227,7 +227,7 @@ def test_a_window_of_time_bins_is_converted(command, place):
     ("arguments", "text"),
     [
         (("nowhere", "open"), r"There is no data/nowhere\. Paths of data configs start from"),
-        (("data", "open"), r"data is no recording in a known format \(cadena2024, .*sinz_pickles\)"),
+        (("data", "open"), r"data is no recording in a known format \(brain_observatory, .*sinz_pickles\)"),
         (("v4", "data"), r"data exists\. Choose another folder"),
         (("v4", "open", "--session", "1"), r"data/v4 lacks the images of 1; it has: 190923, 190925"),
         (("v4", "open", "--window-ms", "70", "160"), "files of format 'cowley2023' hold no time bins"),

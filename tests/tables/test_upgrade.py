@@ -9,7 +9,18 @@ from cotrain.cli import main
 from cotrain.errors import DatabaseError
 from cotrain.tables import configs, upgrade, version
 from cotrain.tables.connect import connect
-from cotrain.tables.evaluations import LinearSvmScores, NoiseAccuracy, NoiseMixture, Robustness, Rsa, SitScores
+from cotrain.tables.evaluations import (
+    LinearSvmScores,
+    Manifolds,
+    NeuralRegression,
+    NoiseAccuracy,
+    NoiseMixture,
+    Robustness,
+    Rsa,
+    SitScores,
+    SmoothManifolds,
+)
+from cotrain.tables.kept_weights import KeptWeights
 from cotrain.tables.runs import Attempt, EpochScore, Provenance, RecipeRun, Run, TrainedModel
 from cotrain.tables.tags import Note, Tag
 from cotrain.tables.version import SCHEMA_VERSION, SchemaVersion
@@ -111,26 +122,32 @@ def test_an_older_schema_is_refused_and_upgraded(fresh, lab, capsys):
     assert capsys.readouterr().out == "Nothing is missing.\n"
 
 
-def test_version_1_gets_the_tables_of_robustness_and_of_layers(fresh, capsys):
-    """Also the column of `NoiseAccuracy.Level` that came with them; what it holds already stays."""
+OF_VERSION_2 = (Robustness, NoiseMixture, Rsa, SitScores, LinearSvmScores)
+OF_VERSION_3 = (NeuralRegression, Manifolds, SmoothManifolds)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_versions_get_the_tables_that_came_later(version, fresh, capsys):
+    """Also the column of `NoiseAccuracy.Level` that came with version 2; what it holds already stays."""
     wanted = layout()
-    brought = (Robustness, NoiseMixture, Rsa, SitScores, LinearSvmScores)
+    brought = OF_VERSION_3 if version == 2 else (*OF_VERSION_2, *OF_VERSION_3)
     for table in brought:
-        for held in (table.part()(), table(), table.jobs):
+        for held in (*(part() for part in table.parts()), table(), table.jobs):
             held.drop_quick()
-    drop_column(NoiseAccuracy.Level, "top5")
+    KeptWeights().drop_quick()
+    lines = ["table KeptWeights"]
+    if version == 1:
+        drop_column(NoiseAccuracy.Level, "top5")
+        lines.append("column top5 : float64 of NoiseAccuracy.Level")
     query(f"DELETE FROM {SchemaVersion.full_table_name}")
-    SchemaVersion.insert1({"schema_version": 1, "written_by": "0.1.0"})
-    with pytest.raises(DatabaseError, match=rf"has version 1, and .* needs version {SCHEMA_VERSION}\."):
+    SchemaVersion.insert1({"schema_version": version, "written_by": "0.1.0"})
+    with pytest.raises(DatabaseError, match=rf"has version {version}, and .* needs version {SCHEMA_VERSION}\."):
         connect()
     assert main(["db", "upgrade"]) == 0
     told = capsys.readouterr().out
-    for line in (
-        "column top5 : float64 of NoiseAccuracy.Level",
-        *(f"{what} {table.__name__}" for table in brought for what in ("queue of table", "table")),
-        *(f"table {table.__name__}.{table.rows}" for table in brought),
-    ):
-        assert f"added {line}\n" in told
+    lines += [f"{what} {table.__name__}" for table in brought for what in ("queue of table", "table")]
+    lines += [f"table {table.__name__}.{part.__name__}" for table in brought for part in table.parts()]
+    assert sorted(told.splitlines()) == sorted(f"added {line}" for line in lines)
     connect()
     assert layout() == wanted
     assert [len(table.jobs) for table in brought] == [0] * len(brought)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cotrain import Experiment, Recipe
+from cotrain import Config, Experiment, Recipe
 from cotrain.data import (
     ArraysConfig,
     LabelArrayConfig,
@@ -18,9 +18,23 @@ from cotrain.data import (
     SelectTasksConfig,
 )
 from cotrain.losses import CrossEntropyConfig, GaussianConfig, RdmMatchConfig
-from cotrain.models import GaussianReadoutConfig, LinearHeadConfig, RdmHeadConfig, SharedBackboneConfig, SmallCnnConfig
+from cotrain.models import (
+    GaussianReadoutConfig,
+    LinearHeadConfig,
+    PenultimateConfig,
+    RdmHeadConfig,
+    SharedBackboneConfig,
+    SmallCnnConfig,
+)
 from cotrain.tasks import TaskConfig
-from cotrain.training import AdamWConfig, StartFromConfig, TeacherResponsesConfig, TrainerConfig, run_of
+from cotrain.training import (
+    AdamWConfig,
+    NetworkRdmConfig,
+    StartFromConfig,
+    TeacherResponsesConfig,
+    TrainerConfig,
+    run_of,
+)
 
 STIMULI, SIZE, NEURONS, CLASSES = 90, 12, 5, 3
 
@@ -213,3 +227,38 @@ class Named(Recipe):
         """One that starts from the first of `Again`."""
         first = experiment("once more", epochs=2)
         yield first.vary("named", model=StartFromConfig(model=first.model, run=first.key()), trainer={"epochs": 1})
+
+
+class Finetuned(Recipe):
+    """Are stripes told apart better after learning a geometry alone?"""
+
+    seeds: ClassVar = (0, 1)
+
+    def experiments(self) -> Iterator[Experiment]:
+        """A student, and what it becomes with the geometry of cells, of a network, or with cells and labels."""
+        student = experiment("student", epochs=2).vary(
+            "student", data=SelectTasksConfig(data=DATA, tasks=("stripes",)), model={"tasks": (STRIPES,)}, trainer=ALONE
+        )
+        teacher = NetworkRdmConfig(
+            data=DATA, shown="stripes", network=PenultimateConfig(name="squeezenet1_1"), size=32, task="network_rdm"
+        )
+        yield _finetuned(student, "cells", DATA, "cell_rdm")
+        yield _finetuned(student, "network", teacher, teacher.task)
+        yield student.vary(
+            "both",
+            data=SelectTasksConfig(data=DATA, tasks=("stripes", "cell_rdm")),
+            model=StartFromConfig(model=student.model.replace(tasks=(STRIPES, RDM)), run=run_of(student)),
+            trainer={"mixing": {"ratios": ((1, (("cell_rdm", 1.0),)),)}},
+        )
+        yield student
+
+
+def _finetuned(student: Experiment, label: str, data: Config, task: str) -> Experiment:
+    """The student's backbone, which learns one RDM and nothing else."""
+    model = student.model.replace(tasks=(RDM.replace(name=task),))
+    return student.vary(
+        label,
+        data=SelectTasksConfig(data=data, tasks=(task,)),
+        model=StartFromConfig(model=model, run=run_of(student)),
+        trainer={"mixing": {"main": task, "ratios": ()}, "optimiser": {"lr": 0.02}},
+    )

@@ -1,5 +1,6 @@
 """Recordings as labs publish them: readers from files to sessions of images and responses, and one open format."""
 
+from cotrain.data.recordings._brain_observatory import read_brain_observatory
 from cotrain.data.recordings._cadena2024 import read_cadena2024
 from cotrain.data.recordings._cadieu2014 import read_cadieu2014
 from cotrain.data.recordings._cowley2023 import read_cowley2023
@@ -17,6 +18,7 @@ __all__ = [
     "StoredImages",
     "detect_format",
     "load_recording",
+    "read_brain_observatory",
     "read_cadena2024",
     "read_cadieu2014",
     "read_cowley2023",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from cotrain.data.recordings._brain_observatory import RESPONSES, read_brain_observatory
 from cotrain.data.recordings._cadena2024 import read_cadena2024
 from cotrain.data.recordings._cadieu2014 import read_cadieu2014
 from cotrain.data.recordings._cowley2023 import read_cowley2023
@@ -16,7 +17,7 @@ from cotrain.data.recordings._recording import Recording
 from cotrain.data.recordings._sinz_pickles import read_sinz_pickles
 from cotrain.errors import DataError
 
-Format = Literal["cadena2024", "cadieu2014", "cotrain", "cowley2023", "majaj2015", "sinz_pickles"]
+Format = Literal["brain_observatory", "cadena2024", "cadieu2014", "cotrain", "cowley2023", "majaj2015", "sinz_pickles"]
 WITH_TIME_BINS = ("cadena2024", "sinz_pickles")
 
 
@@ -29,6 +30,8 @@ def detect_format(path: str | Path) -> Format | None:
         return "cadieu2014"
     if (path / "recording.json").is_file():
         return "cotrain"
+    if any(path.glob(RESPONSES.format("*"))):
+        return "brain_observatory"
     if (path / "neuronal_data").is_dir():
         return "sinz_pickles"
     if any(path.glob("images_*.zip")):
@@ -76,6 +79,8 @@ def read_recording(
         recording = read_cowley2023(path, **named)
     elif format == "cotrain":
         recording = load_recording(path, **named)
+    elif format == "brain_observatory":
+        recording = read_brain_observatory(path)
     elif format == "majaj2015":
         recording = read_majaj2015_h5(path)
     else:

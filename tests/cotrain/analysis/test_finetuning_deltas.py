@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
-from cotrain.analysis import deltas_as_text, finetuning_deltas
+from cotrain.analysis import deltas_as_text, deltas_figure, finetuning_deltas
 from cotrain.errors import CotrainError
 
 BEFORE, AFTER = np.array([0.50, 0.52, 0.55, 0.47]), np.array([0.53, 0.56, 0.55, 0.53])
@@ -62,3 +62,29 @@ def test_what_is_refused():
         finetuning_deltas(pd.concat([scores(), scores()]), "student")
     with pytest.raises(CotrainError, match="in common with 'student'"):
         finetuning_deltas(scores()[:4], "student")
+
+
+def test_the_picture_holds_means_intervals_and_seeds():
+    rows = pd.concat([scores(), pd.DataFrame([("IT", 0, "linear SVM", 0.45)], columns=scores().columns)])
+    figure = deltas_figure({"student": rows})
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["V4", "IT"]
+    lines = [line for line in axes.lines if line.get_linestyle() == "None"]
+    seeds, mean, one, alone = (line.get_xdata() for line in lines)
+    assert seeds == pytest.approx(100 * (AFTER - BEFORE))
+    assert mean == pytest.approx([325 / 100])
+    assert (one, alone) == (pytest.approx([-5]), pytest.approx([-5]))
+    assert lines[3].get_markerfacecolor() == "w", "a mean of one seed is hollow"
+    (interval,) = axes.collections  # that of one seed has none
+    low, high = interval.get_segments()[0][:, 0]
+    expected = ttest_1samp(AFTER - BEFORE, 0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((100 * expected.low, 100 * expected.high))
+
+
+def test_a_picture_of_two_starts_and_two_scores():
+    more = scores().assign(score="layer3", value=scores().value / 2)
+    figure = deltas_figure({"student": pd.concat([scores(), more]), "V4": scores()}, title="Of two starts")
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title(loc="left") for axes in shown] == ["linear SVM", "layer3", "linear SVM"]
+    with pytest.raises(CotrainError, match="There are no scores to draw"):
+        deltas_figure({})

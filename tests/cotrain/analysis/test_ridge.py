@@ -270,3 +270,24 @@ def test_folds_that_leave_too_few_known_stimuli_are_refused():
     y[3:, 1] = NAN
     with pytest.raises(DataError, match="some targets are known for 3 of 20 stimuli, and a fold leaves fewer than 3"):
         ridge(x, y, [1.0], folds=given_folds([(range(10), range(10, 20)), (range(10, 20), range(10))], 20))
+
+
+@pytest.mark.parametrize("shape", [(60, 200), (60, 20)])
+@pytest.mark.parametrize("metric", ["r2", "pearson"])
+def test_alphas_that_are_looked_at_in_parts_are_those_that_all_together_give(shape, metric, monkeypatch):
+    x, y = problem(*shape)
+    whole = ridge(x, y, ALPHAS, metric=metric)
+    assert len(set(whole.alphas)) > 2
+    for together in (1, 3 * y.size):  # one alpha at a time, and three
+        monkeypatch.setattr("cotrain.analysis._ridge_training.TOGETHER", together)
+        found = ridge(x, y, ALPHAS, metric=metric)
+        np.testing.assert_array_equal(found.alphas, whole.alphas)
+        np.testing.assert_allclose(found.predictions, whole.predictions, atol=1e-9)
+        np.testing.assert_allclose(found.coefficients, whole.coefficients, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(10, 20), (20, 10)])
+def test_features_whose_products_overflow_are_refused(shape):
+    x, y = problem(*shape)
+    with pytest.raises(DataError, match=r"too large for torch\.float32\. Divide the features by a constant"):
+        ridge((x * 1e25).astype(np.float32), y, [1.0])

@@ -54,3 +54,27 @@ def test_what_is_refused():
         next(zoo_features(IMAGES, ("resnet18",), weights={"alexnet": "a.pth"}))
     with pytest.raises(ModelError, match="'resnet17' is not known here"):
         next(zoo_features(IMAGES, ("resnet17",)))
+
+
+@pytest.mark.slow  # large networks, one of each family
+@pytest.mark.parametrize("name", ["alexnet", "vgg11_bn", "resnet50", "densenet121", "squeezenet1_0"])
+def test_every_family_has_features_of_each_readout(name):
+    features = {}
+    for readout in ("published", "before_relu", "after_relu"):
+        ((_, features[readout]),) = zoo_features(IMAGES, (name,), readout=readout)
+        assert features[readout].shape == (3, penultimate_sizes()[name])
+        assert features[readout].isfinite().all() and (features[readout].std(0) > 0).any()
+    assert (features["before_relu"] < 0).any() and (features["after_relu"] >= 0).all()
+    assert any(torch.equal(features["published"], features[other]) for other in ("before_relu", "after_relu"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "densenet121", "squeezenet1_0"])  # whose files are not that large
+def test_weights_of_a_file_give_the_features_of_their_network(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("COTRAIN_DATA", str(tmp_path))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(0, "initialisation", "zoo", name))
+        torch.save(penultimate(PenultimateConfig(name=name)).network.state_dict(), tmp_path / "weights.pth")
+    ((_, loaded),) = zoo_features(IMAGES, (name,), weights="weights.pth", seed=1)
+    ((_, drawn),) = zoo_features(IMAGES, (name,), seed=0)
+    torch.testing.assert_close(loaded, drawn, rtol=0, atol=0)

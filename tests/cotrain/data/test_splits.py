@@ -122,6 +122,58 @@ def test_shares_that_cannot_be_met_are_refused(groups, config, text):
         split_groups(groups, config, seed=0)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=60, max_size=150), st.integers(2, 7), SEEDS, st.booleans())
+def test_folds_hold_each_stimulus_out_once(groups, folds, seed, stratified):
+    assume(len(set(groups)) > 5 * folds)
+    strata = np.asarray(groups) % 3 if stratified else None
+    held = [drawn(groups, SplitConfig(folds=folds, fold=fold), seed=seed, strata=strata) for fold in range(folds)]
+    assert sorted(np.concatenate([split["test"] for split in held])) == list(range(len(groups)))
+    largest = np.unique(groups, return_counts=True)[1].max()
+    for split in held:
+        assert sorted(np.concatenate(list(split.values()))) == list(range(len(groups)))
+        members = [{groups[position] for position in positions} for positions in split.values()]
+        assert not (members[0] & members[1] or members[0] & members[2] or members[1] & members[2])
+        if not stratified:  # else within one group a stratum
+            assert abs(len(split["test"]) - len(groups) / folds) <= largest
+            assert abs(len(split["validation"]) - 0.15 * len(groups)) <= 2 * largest
+
+
+def test_folds_follow_the_seed_and_keep_strata():
+    strata = np.repeat(range(6), [12, 12, 12, 12, 23, 21])
+    parts = [
+        [
+            split_groups(range(92), SplitConfig(folds=4, fold=f), seed=s, strata=strata)["test"].tolist()
+            for f in range(4)
+        ]
+        for s in (0, 0, 1)
+    ]
+    assert parts[0] == parts[1] != parts[2]
+    for rows in parts[0]:
+        np.testing.assert_allclose(np.bincount(strata[rows]), np.bincount(strata) / 4, atol=1.0)
+
+
+def test_folds_leave_a_given_validation_split_alone():
+    tiers = np.array(["train"] * 40 + ["validation"] * 10)
+    held = [split_groups(range(50), SplitConfig(folds=4, fold=f), seed=0, given=tiers) for f in range(4)]
+    assert all(split["validation"].tolist() == list(range(40, 50)) for split in held)
+    assert sorted(np.concatenate([split["test"] for split in held])) == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "text"),
+    [
+        ({"folds": 1}, None, "One fold would hold out every stimulus"),
+        ({"folds": 4, "fold": 4}, None, "There is no fold 4: they are counted from 0, so there is 0 to 3"),
+        ({"fold": 1}, None, "There is no fold 1: .*only 0, as folds=0 asks for none"),
+        ({"folds": 3}, ["train"] * 20 + ["test"] * 10, "10 stimuli are given to the test split, which folds=3"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(changes, given, text):
+    with pytest.raises(DataError, match=text):
+        split_groups(range(30), SplitConfig(**changes), seed=0, given=given)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
 def test_what_is_no_share_is_refused(share):
     with pytest.raises(ConfigError, match=r"cotrain\.data\.SplitConfig: test: "):

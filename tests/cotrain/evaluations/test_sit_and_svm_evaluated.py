@@ -11,15 +11,26 @@ import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
+from cotrain import build
 from cotrain.analysis import RecordingNoise, linear_svm_score, sit_score
-from cotrain.data import Data, Source
+from cotrain.data import (
+    ArraysConfig,
+    Data,
+    LabelArrayConfig,
+    ResponseRdmConfig,
+    SelectTasksConfig,
+    Source,
+    SplitConfig,
+)
 from cotrain.errors import DataError
 from cotrain.evaluations import (
     LinearSvmScoresConfig,
+    ManifoldsConfig,
     RecordingNoiseConfig,
     SitScoresConfig,
     StimulusFileConfig,
     linear_svm_scores,
+    manifolds,
     sit_scores,
 )
 
@@ -217,3 +228,93 @@ def test_neurons_that_lack_images_are_left_out(model, labelled, caplog):
     targets[0] = torch.nan
     with pytest.raises(DataError, match="cells/first: no neuron has responses to all images of the objects"):
         sit_scores(model, changed(targets), SIT, device=CPU)
+
+
+LABELLED = ArraysConfig(
+    path="stripes.npz",
+    tasks=(
+        LabelArrayConfig(task="stripes"),
+        LabelArrayConfig(task="halves", labels="halves"),
+        ResponseRdmConfig(task="geometry", responses="cells"),
+    ),
+    split=SplitConfig(validation=0.2, test=0.4),
+)
+OTHER = SVM.replace(labelled=LABELLED, tasks=("stripes",))
+
+
+@pytest.fixture
+def finetuned(tmp_path, monkeypatch, model_of):
+    """A model of an RDM alone, and the data that it would have learnt from with seed 3."""
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    images = random.integers(0, 255, (60, 32, 32)).astype(np.uint8)
+    images[labels == 1, ::2] //= 4
+    names, cells = np.array(["grey", "striped"]), random.normal(size=(60, 6))
+    np.savez(
+        tmp_path / "stripes.npz",
+        images=images,
+        labels=labels,
+        class_names=names,
+        halves=np.arange(60) // 30,
+        cells=cells,
+    )
+    monkeypatch.setenv("COTRAIN_DATA", str(tmp_path))
+    data = build(SelectTasksConfig(data=LABELLED, tasks=("geometry",)), seed=3)
+    return model_of("geometry"), data
+
+
+def test_labels_of_other_data(finetuned):
+    """For a run without a classification; with its seed, the data are split as for it."""
+    model, data = finetuned
+    assert linear_svm_scores(model, data, SVM, device=CPU, seed=3) == []
+    (row,) = linear_svm_scores(model, data, OTHER, device=CPU, seed=3)
+    source = build(LABELLED, seed=3).splits["test"]["stripes"][""]
+    pooled = features_of(model, source.images[torch.arange(len(source))], "geometry").mean((2, 3))
+    expected = linear_svm_score(pooled, source.targets, variant="nested", splits=2, seed=0)
+    assert row.svm == pytest.approx(expected.mean, abs=1e-9)
+    assert row.svm > 0.8, "stripes are easily seen"
+    assert (row.target, row.images, row.objects) == ("stripes", 24, 2)
+    both = linear_svm_scores(model, data, OTHER.replace(tasks=()), device=CPU, seed=3)
+    assert [row.target for row in both] == ["stripes", "halves"]
+
+
+def test_images_that_the_run_may_have_learnt_are_refused(finetuned):
+    model, data = finetuned
+    with pytest.raises(
+        DataError, match=r"labelled: \d+ of the test images are in another split .* Split both data alike"
+    ):
+        linear_svm_scores(model, data, OTHER, device=CPU, seed=4)
+    with pytest.raises(DataError, match="of the validation images are in another split"):
+        linear_svm_scores(model, data, OTHER.replace(split="validation"), device=CPU, seed=4)
+    assert len(linear_svm_scores(model, data, OTHER.replace(split="validation"), device=CPU, seed=3)) == 1
+
+
+def test_labelled_data_without_such_a_classification(finetuned):
+    model, data = finetuned
+    with pytest.raises(
+        DataError, match=r"labelled: these data have no classification 'stripe'\. Did you mean 'stripes'"
+    ):
+        linear_svm_scores(model, data, OTHER.replace(tasks=("stripe",)), device=CPU, seed=3)
+    alone = SelectTasksConfig(data=LABELLED, tasks=("geometry",))
+    with pytest.raises(DataError, match=r"labelled: these data have no classification\. Name data with one"):
+        linear_svm_scores(model, data, SVM.replace(labelled=alone), device=CPU, seed=3)
+
+
+def test_labelled_images_of_another_shape(finetuned):
+    model, data = finetuned
+    small = OTHER.replace(labelled=LABELLED.replace(size=16))
+    with pytest.raises(
+        DataError, match=r"labelled: images of 'stripes' are \(1, 16, 16\), those that the run saw \(1, 32"
+    ):
+        linear_svm_scores(model, data, small, device=CPU, seed=3)
+
+
+def test_manifolds_of_a_run_without_classes(finetuned):
+    """Two classes of images that the run's own data know nothing of, as many as were held out."""
+    model, data = finetuned
+    config = ManifoldsConfig(layers=("layer2",), labelled=LABELLED, tasks=("stripes",), directions=20, joint_draws=0)
+    *classes, layer = manifolds(model, data, config, device=CPU, seed=3)
+    images = linear_svm_scores(model, data, OTHER, device=CPU, seed=3)[0].images
+    assert (layer.target, layer.manifolds, len(classes)) == ("stripes", 2, 2)
+    assert sum(one.own_points for one in classes) == images
+    assert manifolds(model, data, config.replace(labelled=None), device=CPU, seed=3) == []

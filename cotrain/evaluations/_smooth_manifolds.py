@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from torch import Tensor
 
 from cotrain.analysis import AffineManifolds, affine_manifolds, layer_depths, manifold_geometry
-from cotrain.config import Config, NotIdentity
+from cotrain.config import AddedLater, Config, NotIdentity
 from cotrain.data import Data
 from cotrain.errors import DataError
 from cotrain.evaluations._epochs import Epochs
@@ -31,6 +31,7 @@ from cotrain.evaluations._manifold_means import (
 from cotrain.evaluations._robustness import each_once
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 from cotrain.models import MultiTaskModel
+from cotrain.resolve import AnyConfig
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ class SmoothManifoldsConfig(Config):
     removed: Annotated[int, Ge(0)] | None = None  # common directions of the centres; none: as many as part them best
     seed: Annotated[int, Ge(0)] = 0  # of random families, directions and projections: the same for all runs
     batch_size: Annotated[int, Ge(1), NotIdentity()] = 64  # warped images at once
+    labelled: Annotated[AnyConfig | None, AddedLater(neutral=None)] = None
+    """Data whose classifications are taken in place of those of the run's own, as of `linear_svm_scores`."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def smooth_manifolds(
     config: SmoothManifoldsConfig,
     *,
     device: torch.device,
-    seed: int = 0,  # noqa: ARG001 what is random is the same for all runs
+    seed: int = 0,
 ) -> list[LayerSmoothManifolds]:
     """Measure each family and displacement in each layer; empty for data without classifications or files.
 
@@ -155,7 +158,7 @@ def smooth_manifolds(
         data: Those that it was trained on.
         config: What is computed.
         device: Where images are warped and features computed, in float32; geometry is computed in float64 on the CPU.
-        seed: Not used.
+        seed: The run's, with which `labelled` data are split; all else that is random is the same for all runs.
 
     Returns:
         For each set of images, family and displacement, one row a layer.
@@ -168,7 +171,7 @@ def smooth_manifolds(
     found: list[LayerSmoothManifolds] = []
     sets = labelled_images(
         model, data, tasks=config.tasks, split=config.split, files=config.files, shown_as=config.shown_as,
-        of_class=config.images, what="smooth manifolds",
+        of_class=config.images, what="smooth manifolds", labelled=config.labelled, seed=seed,
     )  # fmt: skip
     for held in sets:
         images = _one_of_each(held, config.images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cotrain.analysis._manifold_figures import NAMED, NOISE, told_of_bands
 from cotrain.analysis._manifold_summary import ManifoldRuns, manifold_summary
@@ -86,13 +86,12 @@ def _names(rows: pd.DataFrame) -> tuple[str, ...]:
 
 def _draw(axes: Axes, points: pd.DataFrame, look: Mapping[float, Look]) -> None:
     """One family of one experiment."""
-    key: Any
-    for key, part in points.groupby(["displacement", "stage"]):
-        reach, stage = key
-        line, (style, shade), own = part.sort_values("x"), STAGES[stage], look[reach]
-        few = own.marker if len(line) <= NAMED else None
-        axes.plot(line.x, line["mean"], color=own.colour, ls=style, lw=1.6, marker=few, ms=4, zorder=3)
-        axes.fill_between(line.x, line.low, line.high, color=own.colour, alpha=shade, lw=0, zorder=2)
+    for reach, own in look.items():
+        for stage, (style, shade) in STAGES.items():
+            line = points[(points.displacement == reach) & (points.stage == stage)].sort_values("x")
+            few = own.marker if len(line) <= NAMED else None
+            axes.plot(line.x, line["mean"], color=own.colour, ls=style, lw=1.6, marker=few, ms=4, zorder=3)
+            axes.fill_between(line.x, line.low, line.high, color=own.colour, alpha=shade, lw=0, zorder=2)
     floors = points.groupby("x").floor.mean()
     axes.plot(floors.index, floors.to_numpy(), color=NOISE, ls=":", lw=1.0, zorder=1)
     axes.grid(axis="y", color="0.92", lw=0.6)

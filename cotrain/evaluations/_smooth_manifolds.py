@@ -8,13 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 from torch import Tensor
 
 from cotrain.analysis import AffineManifolds, affine_manifolds, layer_depths, manifold_geometry
-from cotrain.config import Config, NotIdentity
+from cotrain.config import AddedLater, Config, NotIdentity
 from cotrain.data import Data
 from cotrain.errors import DataError
 from cotrain.evaluations._epochs import Epochs
@@ -31,6 +31,7 @@ from cotrain.evaluations._manifold_means import (
 from cotrain.evaluations._robustness import each_once
 from cotrain.evaluations._stimulus_file import StimulusFileConfig
 from cotrain.models import MultiTaskModel
+from cotrain.resolve import AnyConfig
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ Families = Annotated[
     MinLen(1),
     AfterValidator(each_once),
 ]
+Displacements = Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1), AfterValidator(each_once)]
 
 
 class SmoothManifoldsConfig(Config):
@@ -63,9 +65,7 @@ class SmoothManifoldsConfig(Config):
     layers: Layers = ("blocks",)  # of the backbone, as of `cotrain.analysis.extract`
     epochs: Epochs = ("initial", "best")  # whose weights: those before and after training
     families: Families = ("x_translation", "affine")  # of `cotrain.analysis.affine_manifolds`
-    displacements: Annotated[
-        tuple[Annotated[float, Gt(0)], ...], MinLen(1), AfterValidator(each_once)
-    ] = (1.0, 2.0, 4.0)  # fmt: skip
+    displacements: Displacements = (1.0, 2.0, 4.0)
     """How far corners of the object are moved, in pixels of the run's images."""
     points: Annotated[int, Ge(2)] = 51  # of each manifold; capacity falls as they grow: compare equal numbers
     images: Annotated[int, Ge(2)] = 50  # manifolds: the first image of each class, then the second one, and so on
@@ -77,7 +77,7 @@ class SmoothManifoldsConfig(Config):
     """Side of the window in the middle that networks are shown, in pixels; none: whole images, the size that they were
     trained with."""
     object_size: Annotated[float, Gt(0)] | None = None  # side, in pixels; none: three quarters of what is shown
-    fill: float | Literal["edge"] | None = "edge"
+    fill: Annotated[float, Ge(0), Le(1)] | Literal["edge"] | None = "edge"
     """What is outside of images: their outer pixels, which whole images need, a number from 0 to 1, or nothing, for a
     window with margins."""
     reduce: Reduce = "sparse_projection"  # what is kept of each layer's features; "": all
@@ -86,6 +86,8 @@ class SmoothManifoldsConfig(Config):
     removed: Annotated[int, Ge(0)] | None = None  # common directions of the centres; none: as many as part them best
     seed: Annotated[int, Ge(0)] = 0  # of random families, directions and projections: the same for all runs
     batch_size: Annotated[int, Ge(1), NotIdentity()] = 64  # warped images at once
+    labelled: Annotated[AnyConfig | None, AddedLater(neutral=None)] = None
+    """Data whose classifications are taken in place of those of the run's own, as of `linear_svm_scores`."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def smooth_manifolds(
     config: SmoothManifoldsConfig,
     *,
     device: torch.device,
-    seed: int = 0,  # noqa: ARG001 what is random is the same for all runs
+    seed: int = 0,
 ) -> list[LayerSmoothManifolds]:
     """Measure each family and displacement in each layer; empty for data without classifications or files.
 
@@ -156,17 +158,20 @@ def smooth_manifolds(
         data: Those that it was trained on.
         config: What is computed.
         device: Where images are warped and features computed, in float32; geometry is computed in float64 on the CPU.
-        seed: Not used.
+        seed: The run's, with which `labelled` data are split; all else that is random is the same for all runs.
+
+    Returns:
+        For each set of images, family and displacement, one row a layer.
 
     Raises:
         ModelError: There is no such layer.
-        DataError: A file is not as the config says, or maps show what is outside of images although nothing is there;
-            it is said before anything is passed.
+        DataError: A file is not as the config says, or a window or family does not fit the images, which is said before
+            anything is passed.
     """
     found: list[LayerSmoothManifolds] = []
     sets = labelled_images(
         model, data, tasks=config.tasks, split=config.split, files=config.files, shown_as=config.shown_as,
-        of_class=config.images, what="smooth manifolds",
+        of_class=config.images, what="smooth manifolds", labelled=config.labelled, seed=seed,
     )  # fmt: skip
     for held in sets:
         images = _one_of_each(held, config.images)
@@ -220,9 +225,7 @@ def _measured(
             except DataError as error:  # features that say nothing, or too few of them: of this layer alone
                 row = LayerSmoothManifolds(**at, undefined=str(error)[:LONGEST_REASON])
             else:
-                row = LayerSmoothManifolds(
-                    **at, **mean_columns(geometry), undefined=first_reason(geometry.reasons)
-                )  # fmt: skip
+                row = LayerSmoothManifolds(**at, **mean_columns(geometry), undefined=first_reason(geometry.reasons))
             warn_of_missing(f"{held.where}, {moved.family} by {moved.displacement:g} pixels, {layer}", row)
             found.append(row)
     return found

@@ -28,10 +28,12 @@ from cotrain.evaluations import (
     ManifoldsConfig,
     RecordingNoiseConfig,
     SitScoresConfig,
+    SmoothManifoldsConfig,
     StimulusFileConfig,
     linear_svm_scores,
     manifolds,
     sit_scores,
+    smooth_manifolds,
 )
 
 CPU = torch.device("cpu")
@@ -318,3 +320,10 @@ def test_manifolds_of_a_run_without_classes(finetuned):
     assert (layer.target, layer.manifolds, len(classes)) == ("stripes", 2, 2)
     assert sum(one.own_points for one in classes) == images
     assert manifolds(model, data, config.replace(labelled=None), device=CPU, seed=3) == []
+    smooth = SmoothManifoldsConfig(
+        layers=("layer2",), labelled=LABELLED, tasks=("stripes",), images=4, points=3, displacements=(1,), directions=20
+    )
+    moved = smooth_manifolds(model, data, smooth, device=CPU, seed=3)
+    assert [(row.target, row.family, row.manifolds) for row in moved] == [
+        ("stripes", "x_translation", 4), ("stripes", "affine", 4),
+    ]  # fmt: skip

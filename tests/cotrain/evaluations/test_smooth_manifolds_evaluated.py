@@ -99,8 +99,9 @@ def test_windows_and_what_lies_outside(model, data, monkeypatch):
     monkeypatch.setattr("cotrain.evaluations._smooth_manifolds.layer_features", None)  # refused before anything passes
     with pytest.raises(DataError, match=r"x_translation by 2 pixels would show what lies up to 2 pixels outside"):
         smooth_manifolds(model, data, CONFIG.replace(fill=None), device=CPU)
-    with pytest.raises(ConfigError, match="fill"):
-        CONFIG.replace(fill="mirror")
+    for fill in ("mirror", 1.5):
+        with pytest.raises(ConfigError, match="fill"):
+            CONFIG.replace(fill=fill)
     with pytest.raises(ConfigError, match="each is named once"):
         CONFIG.replace(displacements=(1, 1.0))
 

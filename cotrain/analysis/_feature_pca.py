@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cotrain.analysis._dense_algebra import eigenvectors, product
+
 COLUMNS = 8192  # features that are multiplied together, in float64
 EXACT = 6000  # of stimuli or features: up to here their products are decomposed
 ROWS = 2048  # stimuli that are multiplied together
@@ -24,7 +26,7 @@ def coordinates(features: Tensor) -> Tensor:
     if features.shape[1] <= len(features):
         return features.clone()
     kernel = products(features, torch.arange(len(features)), None)
-    values, vectors = torch.linalg.eigh(kernel)
+    values, vectors = eigenvectors(kernel)
     values, vectors = values.flip(0), vectors.flip(1)
     real = values > len(values) * torch.finfo(torch.float64).eps * values[0].clamp_min(1e-300)
     real[0] = True  # of no features but zeros, a column of zeros
@@ -59,7 +61,7 @@ def products(features: Tensor, rows: Tensor, mean: Tensor | None) -> Tensor:
         part = features[:, start : start + COLUMNS].double()
         if mean is not None:
             part -= mean[start : start + COLUMNS]
-        found.addmm_(part, (part if same else part[rows]).T)
+        found += product(part, (part if same else part[rows]).T)
     return found
 
 
@@ -73,7 +75,7 @@ def _mean(features: Tensor, rows: Tensor) -> Tensor:
 def _by_stimuli(features: Tensor, size: int, rows: Tensor) -> Tensor:
     rows = rows.sort().values  # so that all of them are taken as they are
     crossed = products(features, rows, _mean(features, rows))
-    values, vectors = torch.linalg.eigh(crossed[rows])
+    values, vectors = eigenvectors(crossed[rows])
     values, vectors = values.flip(0)[:size], vectors.flip(1)[:, :size]
     # an axis without variance has no scores, not 0 / 0
     roots = values.clamp_min(0).sqrt()
@@ -86,8 +88,8 @@ def _by_features(features: Tensor, size: int, rows: Tensor) -> Tensor:
     covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
     for part in rows.split(ROWS):
         centred = features[part].double() - mean
-        covariance.addmm_(centred.T, centred)
-    axes = torch.linalg.eigh(covariance)[1].flip(1)[:, :size]
+        covariance += product(centred.T, centred)
+    axes = eigenvectors(covariance)[1].flip(1)[:, :size]
     return torch.cat([(part.double() - mean) @ axes for part in features.split(ROWS)])
 
 

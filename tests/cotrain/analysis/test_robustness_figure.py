@@ -211,9 +211,9 @@ def test_nothing_but_undefined_scores_is_drawn_all_the_same(tmp_path):
     ("value", "text"), [(0.714, ".71"), (-0.05, "-.05"), (1.204, "1.20"), (0.999, "1.00"), (23.14, "23.1"), (0, ".00")]
 )
 def test_numbers_in_cells(value, text):
-    from cotrain.analysis._severity_heat_map import _text
+    from cotrain.analysis._severity_heat_map import two_digits
 
-    assert _text(value) == text
+    assert two_digits(value) == text
 
 
 # --- differences ---

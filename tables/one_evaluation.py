@@ -91,6 +91,9 @@ def one_evaluation(
     for row in stored:
         if fits(row) and row["evaluation_key"].startswith(evaluation or ""):
             found.setdefault(row["evaluation_key"], []).append(row)
+    if len(found) > 1:  # what had nothing to ask of a run is no other evaluation of the same
+        filled = {key: rows for key, rows in found.items() if any(row[f"{sort.table.prefix}_count"] for row in rows)}
+        found = filled or found
     if len(found) != 1:
         raise DatabaseError(_wrong_count(sort, found, stored, len(runs)))
     (key, rows), *_ = found.items()

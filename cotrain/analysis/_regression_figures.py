@@ -166,6 +166,8 @@ def regression_training_figure(held: RegressionScores, *, title: str | None = No
             "No experiment has scores of two epochs that all its runs have. Train with `keep_epochs`, and evaluate "
             "with epochs: [initial, kept, best]."
         )
+    from matplotlib.ticker import MaxNLocator
+
     points = regression_summary(held, ["label", "epoch", *LAYER])
     figure, panels = _panels(held, held.layers, title)
     for axes, layer in zip(panels, held.layers, strict=False):
@@ -173,7 +175,8 @@ def regression_training_figure(held: RegressionScores, *, title: str | None = No
         for label, look in looks(held.labels).items():
             part = points[(points.label == label) & (points.layer == layer)]
             _draw_line(axes, part.sort_values("epoch"), "epoch", look)
-        bare(axes, "epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bare(axes, "epoch (0: as initialised)")
     panels[0].set_ylabel(f"{held.described}, median", fontsize=SMALL)
     draw_legend(figure, looks(held.labels), _beside(held.layers), note=_note(held, held.layers, points))
     return figure
@@ -225,6 +228,8 @@ def _note(held: RegressionScores, panels: Sequence[str], points: pd.DataFrame | 
     if points is not None:
         drawn = "animals and neurons" if (points.drawn != "neurons").any() else "neurons"
         text += f"; bands: 95 % bootstrap over {drawn}"
-        if held.rows.ceiling.notna().any():
-            text += "; grey: ceiling of a perfect prediction"
+        known = held.rows[held.rows.ceiling.notna()].drop_duplicates(NEURON)
+        if len(known):
+            of = "" if len(known) == len(neurons) else f" (of {len(known)} neurons with repeats)"
+            text += f"; grey: ceiling of a perfect prediction{of}"
     return broken(f"{text}; {more}" if more else text, NOTE_LETTERS * _beside(panels))

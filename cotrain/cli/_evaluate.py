@@ -107,6 +107,9 @@ def _medians(rows: pd.DataFrame, table: Any) -> str:
     rows["run"] = rows["run_key"].str[:8]
     groups = rows.groupby(["label", "seed", "run", *table.within], sort=False)
     medians = groups[list(table.shown)].median().astype(float)
+    for name in table.shown:  # counts are read as such
+        if rows[name].dtype.kind == "i" and not (medians[name] % 1).any():
+            medians[name] = medians[name].astype(int)
     medians.insert(0, "rows", groups.size())
     return as_text(medians.reset_index())
 

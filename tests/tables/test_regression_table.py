@@ -101,6 +101,8 @@ def test_what_is_stored_is_drawn(fresh, key, command, fields, tmp_path):
         status, _, err, drawn = plot("together", *options)
         assert (status, drawn) == (1, False)
         assert re.search(message, err), err
+    evaluate.evaluate(CONFIG.replace(tasks=("nothing",)), queries.runs() & key)
+    assert plot("together")[0] == 0, "an evaluation without rows is none to choose from"
     evaluate.evaluate(CONFIG.replace(seed=3, epochs=("best",)), queries.runs() & key)
     assert re.search(r"several evaluations of neural regression:\n(.*seed [03]; \d runs\n?){2}", plot("together")[2])
     three = (NeuralRegression() & {"regression_seed": 3}).fetch1("evaluation_key")

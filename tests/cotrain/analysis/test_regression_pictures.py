@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from cotrain import analysis
 from cotrain.errors import CotrainError
@@ -71,6 +72,17 @@ def test_medians_over_depth(best):
     assert set(points.without_score[points.area == "V4"]) == {1}
     (lines,) = curves(analysis.regression_depth_figure(analysis.regression_scores(best, area="IT", normalised=True)))
     assert lines[0][:, 1] == pytest.approx(expected["IT", "one"].to_numpy() / 0.8)
+
+
+def test_it_is_said_of_how_many_neurons_the_ceiling_is(best):
+    notes = {}
+    for known in (NEURONS, 10):
+        table = best.assign(ceiling=best.ceiling.where(best.neuron < known))
+        figure = analysis.regression_depth_figure(analysis.regression_scores(table))
+        notes[known] = " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
+    assert "grey: ceiling of a perfect prediction (of 10 neurons with repeats)" in notes[10]
+    assert "grey: ceiling of a perfect prediction" in notes[NEURONS]
+    assert "with repeats" not in notes[NEURONS]
 
 
 def test_neuron_by_neuron(best):

@@ -12,6 +12,28 @@ from cotrain.tables.runs import TrainedModel
 
 __all__ = ["Evaluation", "Manifolds", "SmoothManifolds", "TrainedModel"]  # two that the definition refers to
 
+MEANS = """
+features : int32                # that are not silent, after projection
+mean_capacity = null : float64  # 1 / mean of 1 / capacity: manifolds a feature that planes can part
+mean_capacity_error = null : float64       # standard error over random directions
+mean_capacity_class_error = null : float64 # standard error over manifolds
+mean_floor = null : float64     # capacity of noise of as many points
+mean_radius = null : float64    # in lengths of the centre
+mean_radius_error = null : float64
+mean_radius_class_error = null : float64
+mean_dimension = null : float64
+mean_dimension_error = null : float64
+mean_dimension_class_error = null : float64
+center_correlation = null : float64   # mean absolute cosine of pairs of centres
+residual_correlation = null : float64 # the same after removal of common directions
+removed : int32                 # number of these directions
+stability = null : float64      # the smallest share of its length that a centre keeps
+at_floor = null : float64       # share of manifolds whose capacity is that of noise
+few_points = null : float64     # share of manifolds with fewer than 10 points a dimension
+unknown : float64               # share of manifolds without a capacity
+"""
+"""Columns of both tables: the fields of `ManifoldMeans`, but for the reason."""
+
 
 @schema
 class Manifolds(EvaluationTable):
@@ -37,7 +59,7 @@ class Manifolds(EvaluationTable):
     class Layer(dj.Part):
         """The manifolds of all classes in one layer."""
 
-        definition = """
+        definition = f"""
         # Geometry of all manifolds of a layer; null: undefined
         -> master
         epoch : int32                   # weights after so many epochs; 0: as initialised
@@ -50,24 +72,7 @@ class Manifolds(EvaluationTable):
         depth : float64                 # share of the blocks that is done after it, at most 1
         manifolds : int32               # classes
         points : int32                  # images of each, the fewest
-        features : int32                # that are not silent, after projection
-        mean_capacity = null : float64  # 1 / mean of 1 / capacity: classes a feature that planes can part
-        mean_capacity_error = null : float64       # standard error over random directions
-        mean_capacity_class_error = null : float64 # standard error over classes
-        mean_floor = null : float64     # capacity of noise of as many points
-        mean_radius = null : float64    # in lengths of the centre
-        mean_radius_error = null : float64
-        mean_radius_class_error = null : float64
-        mean_dimension = null : float64
-        mean_dimension_error = null : float64
-        mean_dimension_class_error = null : float64
-        center_correlation = null : float64   # mean absolute cosine of pairs of centres
-        residual_correlation = null : float64 # the same after removal of common directions
-        removed : int32                 # number of these directions
-        stability = null : float64      # the smallest share of its length that a centre keeps
-        at_floor = null : float64       # share of manifolds whose capacity is that of noise
-        few_points = null : float64     # share of manifolds with fewer than 10 points a dimension
-        unknown : float64               # share of manifolds without a capacity
+        {MEANS}
         joint_capacity = null : float64 # of all manifolds together
         joint_capacity_error = null : float64 # standard error over random directions
         joint_radius = null : float64
@@ -132,7 +137,7 @@ class SmoothManifolds(EvaluationTable):
     class Layer(dj.Part):
         """The manifolds of some images, under one family of maps, in one layer."""
 
-        definition = """
+        definition = f"""
         # Geometry of smooth manifolds of images in a layer; null: undefined
         -> master
         epoch : int32                   # weights after so many epochs; 0: as initialised
@@ -147,23 +152,6 @@ class SmoothManifolds(EvaluationTable):
         depth : float64                 # share of the blocks that is done after it, at most 1
         manifolds : int32               # images
         points : int32                  # of each
-        features : int32                # that are not silent, after projection
-        mean_capacity = null : float64  # 1 / mean of 1 / capacity: images a feature that planes can part
-        mean_capacity_error = null : float64       # standard error over random directions
-        mean_capacity_class_error = null : float64 # standard error over images
-        mean_floor = null : float64     # capacity of noise of as many points
-        mean_radius = null : float64    # in lengths of the centre
-        mean_radius_error = null : float64
-        mean_radius_class_error = null : float64
-        mean_dimension = null : float64
-        mean_dimension_error = null : float64
-        mean_dimension_class_error = null : float64
-        center_correlation = null : float64   # mean absolute cosine of pairs of centres
-        residual_correlation = null : float64 # the same after removal of common directions
-        removed : int32                 # number of these directions
-        stability = null : float64      # the smallest share of its length that a centre keeps
-        at_floor = null : float64       # share of manifolds whose capacity is that of noise
-        few_points = null : float64     # share of manifolds with fewer than 10 points a dimension
-        unknown : float64               # share of manifolds without a capacity
+        {MEANS}
         undefined : varchar(255)        # why a capacity is null; empty: none is
         """

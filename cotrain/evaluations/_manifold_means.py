@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,51 @@ LEAST_CENTRE = 0.01  # share of a centre's length; with less of it left, lengths
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ManifoldMeans:
+    """What a layer's row holds of its manifolds; NaN where it is undefined.
+
+    Args:
+        features: That are not silent, after projection.
+        mean_capacity: 1 / mean of 1 / capacity, of the manifolds that have one.
+        mean_capacity_error: Its standard error over random directions.
+        mean_capacity_class_error: Its standard error over manifolds, as if classes were drawn from many.
+        mean_floor: Capacity of noise of as many points, 2 / points at kappa 0.
+        mean_radius: Of the manifolds that have a capacity and whose centres keep 1 % of their length or more, for radii
+            are in lengths of what is left; with errors as above.
+        mean_dimension: Of the manifolds that have a capacity, with errors as above.
+        center_correlation: Mean |cosine| of pairs of centres about their mean.
+        residual_correlation: The same after removal of common directions.
+        removed: Number of these directions.
+        stability: The smallest share of its length that a centre keeps after removal.
+        at_floor, few_points, unknown: Shares of the manifolds whose capacity is within 10 % of the floor, that have
+            fewer than 10 points a dimension, and that have no capacity.
+        undefined: Why capacities are NaN; "" where all are known.
+    """
+
+    features: int = 0
+    mean_capacity: float = NAN
+    mean_capacity_error: float = NAN
+    mean_capacity_class_error: float = NAN
+    mean_floor: float = NAN
+    mean_radius: float = NAN
+    mean_radius_error: float = NAN
+    mean_radius_class_error: float = NAN
+    mean_dimension: float = NAN
+    mean_dimension_error: float = NAN
+    mean_dimension_class_error: float = NAN
+    center_correlation: float = NAN
+    residual_correlation: float = NAN
+    removed: int = 0
+    stability: float = NAN
+    at_floor: float = NAN
+    few_points: float = NAN
+    unknown: float = 1.0
+    undefined: str = ""
+
+
 def mean_columns(geometry: ManifoldGeometry) -> dict[str, Any]:
-    """Columns of a layer's row, of the manifolds that have a capacity; radii of those that keep 1 % of their centre."""
+    """The fields of `ManifoldMeans`: of manifolds with a capacity; radii of those that keep 1 % of their centre."""
     capacity = np.asarray(geometry.capacity)
     known = np.isfinite(capacity)
     centred = known & (geometry.center_share >= LEAST_CENTRE)

@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 
 from cotrain.analysis import JointGeometry, ManifoldGeometry, ManifoldSpectrum
-from cotrain.evaluations._manifold_means import LONGEST_REASON, NAN, first_reason, mean_columns, mean_of_known
+from cotrain.evaluations._manifold_means import (
+    LONGEST_REASON,
+    NAN,
+    ManifoldMeans,
+    first_reason,
+    mean_columns,
+    mean_of_known,
+)
 
 
-@dataclass(frozen=True)
-class LayerManifolds:
+@dataclass(frozen=True, kw_only=True)
+class LayerManifolds(ManifoldMeans):
     """Geometry of all manifolds of a layer; NaN where it is undefined.
 
     Args:
@@ -22,27 +29,13 @@ class LayerManifolds:
         layer_place: Of the layer, in the order of a pass, from 0.
         layer: Its name.
         depth: Share of the network's blocks that is done after it, above 0 and at most 1.
-        mean_capacity: 1 / mean of 1 / capacity, of the manifolds that have one.
-        mean_capacity_error: Its standard error over random directions.
-        mean_capacity_class_error: Its standard error over manifolds, as if classes were drawn from many.
-        mean_floor: Capacity of noise of as many points, 2 / points at kappa 0.
-        mean_radius: Of the manifolds that have a capacity and whose centres keep 1 % of their length or more, for radii
-            are in lengths of what is left; with errors as above.
-        mean_dimension: Of the manifolds that have a capacity, with errors as above.
-        center_correlation: Mean |cosine| of pairs of centres about their mean.
-        residual_correlation: The same after removal of common directions.
-        removed: Number of these directions.
-        stability: The smallest share of its length that a centre keeps after removal.
-        at_floor, few_points, unknown: Shares of the manifolds whose capacity is within 10 % of the floor, that have
-            fewer than 10 points a dimension, and that have no capacity.
         joint_capacity: Of all manifolds together, whose centres may be correlated, with its error over directions.
         joint_radius, joint_dimension, center_alignment, axis_alignment, center_axis_alignment, separable: As of
             `cotrain.analysis.joint_geometry`.
         participation_ratio: Mean over manifolds.
         center_participation_ratio, total_participation_ratio: Of the centres, and of all points.
-        manifolds, points, features: Classes, images of each (the fewest), and features that are not silent, after
-            projection.
-        undefined: Why capacities are NaN, that of one manifold at a time or the joint one; "" where both are known.
+        manifolds, points: Classes, and images of each (the fewest).
+        undefined: Of `ManifoldMeans`; also why the joint capacity is NaN.
     """
 
     target: str
@@ -53,24 +46,6 @@ class LayerManifolds:
     depth: float
     manifolds: int
     points: int
-    features: int = 0
-    mean_capacity: float = NAN
-    mean_capacity_error: float = NAN
-    mean_capacity_class_error: float = NAN
-    mean_floor: float = NAN
-    mean_radius: float = NAN
-    mean_radius_error: float = NAN
-    mean_radius_class_error: float = NAN
-    mean_dimension: float = NAN
-    mean_dimension_error: float = NAN
-    mean_dimension_class_error: float = NAN
-    center_correlation: float = NAN
-    residual_correlation: float = NAN
-    removed: int = 0
-    stability: float = NAN
-    at_floor: float = NAN
-    few_points: float = NAN
-    unknown: float = 1.0
     joint_capacity: float = NAN
     joint_capacity_error: float = NAN
     joint_radius: float = NAN
@@ -82,7 +57,6 @@ class LayerManifolds:
     participation_ratio: float = NAN
     center_participation_ratio: float = NAN
     total_participation_ratio: float = NAN
-    undefined: str = ""
 
 
 @dataclass(frozen=True)

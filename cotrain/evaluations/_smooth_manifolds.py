@@ -22,7 +22,7 @@ from cotrain.evaluations._labelled_images import LabelledImages, labelled_images
 from cotrain.evaluations._layer_features import Layers, Reduce, layer_features, reduction
 from cotrain.evaluations._manifold_means import (
     LONGEST_REASON,
-    NAN,
+    ManifoldMeans,
     first_reason,
     mean_columns,
     warn_of_missing,
@@ -90,8 +90,8 @@ class SmoothManifoldsConfig(Config):
     """Data whose classifications are taken in place of those of the run's own, as of `linear_svm_scores`."""
 
 
-@dataclass(frozen=True)
-class LayerSmoothManifolds:
+@dataclass(frozen=True, kw_only=True)
+class LayerSmoothManifolds(ManifoldMeans):
     """Geometry of the smooth manifolds of some images in a layer, for one family and displacement; NaN: undefined.
 
     Args:
@@ -103,9 +103,8 @@ class LayerSmoothManifolds:
         layer_place: Of the layer, in the order of a pass, from 0.
         layer: Its name.
         depth: Share of the network's blocks that is done after it, above 0 and at most 1.
-        manifolds, points, features: Images, points of each, and features that are not silent, after projection.
-        mean_capacity ... unknown: As of `LayerManifolds`, where a class is here one image under all maps.
-        undefined: Why capacities are NaN; "" where all are known.
+        manifolds, points: Images, and points of each. What is measured of them is told by `ManifoldMeans`, where a
+            class is one image under all maps.
     """
 
     target: str
@@ -118,25 +117,6 @@ class LayerSmoothManifolds:
     depth: float
     manifolds: int
     points: int
-    features: int = 0
-    mean_capacity: float = NAN
-    mean_capacity_error: float = NAN
-    mean_capacity_class_error: float = NAN
-    mean_floor: float = NAN
-    mean_radius: float = NAN
-    mean_radius_error: float = NAN
-    mean_radius_class_error: float = NAN
-    mean_dimension: float = NAN
-    mean_dimension_error: float = NAN
-    mean_dimension_class_error: float = NAN
-    center_correlation: float = NAN
-    residual_correlation: float = NAN
-    removed: int = 0
-    stability: float = NAN
-    at_floor: float = NAN
-    few_points: float = NAN
-    unknown: float = 1.0
-    undefined: str = ""
 
 
 def smooth_manifolds(

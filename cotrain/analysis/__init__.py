@@ -1,5 +1,6 @@
 """Analyses and pictures of data and of what was trained."""
 
+from cotrain.analysis._affine_families import AffineFamily
 from cotrain.analysis._affine_geometry import affine_geometry
 from cotrain.analysis._affine_manifolds import AffineManifolds, affine_manifolds
 from cotrain.analysis._compare_rdms import compare_rdms
@@ -22,7 +23,7 @@ from cotrain.analysis._linear_svm import SvmScore, linear_svm_score
 from cotrain.analysis._manifold_arrays import manifolds_of_sessions
 from cotrain.analysis._manifold_ball import ball_capacity
 from cotrain.analysis._manifold_centers import CenterSubspace, center_subspace
-from cotrain.analysis._manifold_controls import clip_dimension, randomise_manifolds, scale_radius
+from cotrain.analysis._manifold_controls import ManifoldControl, clip_dimension, randomise_manifolds, scale_radius
 from cotrain.analysis._manifold_figures import manifold_layers_figure, manifold_training_figure
 from cotrain.analysis._manifold_gaussian import GaussianGeometry, gaussian_geometry
 from cotrain.analysis._manifold_geometry import manifold_geometry
@@ -99,6 +100,7 @@ from cotrain.analysis._tagged_rdm import Rdm
 from cotrain.analysis._zoo import zoo_features
 
 __all__ = [
+    "AffineFamily",
     "AffineManifolds",
     "Arrangement",
     "AveragePool",
@@ -114,6 +116,7 @@ __all__ = [
     "JointGeometry",
     "LayerSelection",
     "Look",
+    "ManifoldControl",
     "ManifoldGeometry",
     "ManifoldRuns",
     "ManifoldSpectrum",

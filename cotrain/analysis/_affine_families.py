@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,28 @@ from cotrain.errors import DataError
 
 Floats = NDArray[np.float64]
 
-LINES = ("rotation", "x_scale", "x_shear", "x_translation", "y_scale", "y_shear", "y_translation")
+AffineFamily = Literal[
+    "affine",
+    "rotation",
+    "shear",
+    "translation",
+    "translation_and_shear",
+    "x_scale",
+    "x_shear",
+    "x_translation",
+    "y_scale",
+    "y_shear",
+    "y_translation",
+]
+"""Kinds of maps, as `affine_manifolds` tells."""
+
 ENTRIES = {  # of the 2 x 3 matrices, those that are drawn
     "affine": ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)),
     "shear": ((0, 1), (1, 0)),
     "translation": ((0, 2), (1, 2)),
     "translation_and_shear": ((0, 1), (0, 2), (1, 0), (1, 2)),
 }
+LINES = tuple(name for name in get_args(AffineFamily) if name not in ENTRIES)
 PLACES = {"shear": {"x": (0, 1), "y": (1, 0)}, "translation": {"x": (0, 2), "y": (1, 2)}}
 FARTHEST_TURN = 2 * math.sqrt(2)  # that of a corner by half a turn
 CORNERS = np.array([[-1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from cotrain.seeds import derive_seed
 
 Floats = NDArray[np.float64]
 
-CONTROLS = (
+ManifoldControl = Literal[
     "equal_random_centers_and_axes",
     "orthogonal_centers",
     "random_axes",
@@ -23,7 +23,10 @@ CONTROLS = (
     "random_centers_and_axes",
     "random_neurons",
     "shuffled_points",
-)
+]
+"""What manifolds are to lack, as `randomise_manifolds` tells."""
+
+CONTROLS = get_args(ManifoldControl)
 WITH_RANDOM_CENTERS = ("random_centers", "random_centers_and_axes", "equal_random_centers_and_axes")
 WITH_RANDOM_AXES = ("random_axes", "random_centers_and_axes", "equal_random_centers_and_axes", "random_neurons")
 

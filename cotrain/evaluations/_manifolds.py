@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 
 from cotrain.analysis import (
     JointGeometry,
+    ManifoldControl,
     joint_geometry,
     layer_depths,
     manifold_geometry,
@@ -37,21 +38,7 @@ log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
-Controls = Annotated[
-    tuple[
-        Literal[
-            "equal_random_centers_and_axes",
-            "orthogonal_centers",
-            "random_axes",
-            "random_centers",
-            "random_centers_and_axes",
-            "random_neurons",
-            "shuffled_points",
-        ],
-        ...,
-    ],
-    AfterValidator(each_once),
-]
+Controls = Annotated[tuple[ManifoldControl, ...], AfterValidator(each_once)]
 
 
 class ManifoldsConfig(Config):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 from torch import Tensor
 
-from cotrain.analysis import AffineManifolds, affine_manifolds, layer_depths, manifold_geometry
+from cotrain.analysis import AffineFamily, AffineManifolds, affine_manifolds, layer_depths, manifold_geometry
 from cotrain.config import AddedLater, Config, NotIdentity
 from cotrain.data import Data
 from cotrain.errors import DataError
@@ -35,26 +35,7 @@ from cotrain.resolve import AnyConfig
 
 log = logging.getLogger(__name__)
 
-Families = Annotated[
-    tuple[
-        Literal[
-            "affine",
-            "rotation",
-            "shear",
-            "translation",
-            "translation_and_shear",
-            "x_scale",
-            "x_shear",
-            "x_translation",
-            "y_scale",
-            "y_shear",
-            "y_translation",
-        ],
-        ...,
-    ],
-    MinLen(1),
-    AfterValidator(each_once),
-]
+Families = Annotated[tuple[AffineFamily, ...], MinLen(1), AfterValidator(each_once)]
 Displacements = Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1), AfterValidator(each_once)]
 
 
